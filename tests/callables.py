@@ -60,6 +60,16 @@ def takes_one(message: Any) -> Any:
     return message
 
 
+def read_state(message: Any, context: Any) -> Any:
+    """Note that it runs, and go on with what it finds, or without."""
+    note("it runs")
+    try:
+        n = context.state.get("n")
+    except RuntimeError:
+        n = 0
+    return message | {"payload": {"n": n}}
+
+
 def note(what: str) -> None:
     user, _ = User.objects.get_or_create(username="callable")
     LogEntry.objects.create(user=user, action_flag=ADDITION, object_repr=what)

@@ -112,6 +112,7 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         PERIODS[period],
         clusters=clusters.known_number(live),
         missing_measures=clusters.missing_measures(live),
+        unreadable=clusters.unreadable(live),
         is_whole=flow_ids is None,
     )
     found = alarms(seen.health)

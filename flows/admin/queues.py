@@ -36,6 +36,7 @@ from flows.monitoring.queue_page import (
     SeenQueue,
     seen_queues,
 )
+from flows.tasks.clusters import unreadable_now
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.dialogs import asking, dialog, leave_dialog
 from scripts.admin.site import register
@@ -123,7 +124,7 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
             def get_results(self, request: HttpRequest) -> None:
                 super().get_results(request)
                 ids = [queue.pk for queue in self.result_list]
-                seen = seen_queues(Queue.objects.filter(pk__in=ids))
+                seen = seen_queues(Queue.objects.filter(pk__in=ids), unreadable_now())
                 for queue in self.result_list:
                     queue.seen = seen.get(queue.pk)
                     step = queue.fed_step
@@ -164,7 +165,7 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
         return mark_safe("".join(cells))  # noqa: S308  escaped one by one
 
     def _with_figures(self, queues: QuerySet[Queue], dead: dict[int, int]) -> Iterator[SeenQueue]:
-        for pk, each in seen_queues(queues).items():
+        for pk, each in seen_queues(queues, unreadable_now()).items():
             each.queue.seen, each.queue.dead = each, dead.get(pk, 0)
             yield each
 

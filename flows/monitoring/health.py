@@ -65,7 +65,8 @@ class QueueHealth:
     """A queue. `ready_for`: how long its oldest ready message waits, None where none is ready.
 
     `is_worked_on`: a worker has a session on it, or ended a delivery of it in the last minutes.
-    `cluster`: the one that it is bound to, where no worker of it is alive.
+    `cluster`: the one that it is bound to, where no worker of it is alive. `unreadable`: why a
+    cluster cannot read some of its messages.
     """
 
     name: str
@@ -77,6 +78,7 @@ class QueueHealth:
     is_worked_on: bool = False
     waits_because: str = ""
     cluster: str = ""
+    unreadable: str = ""
     thresholds: Thresholds = DEFAULT
 
 
@@ -174,6 +176,24 @@ def conservation_broken(snapshot: Snapshot) -> Iterator[Alarm]:
             "Check again; if it stays so, rows were changed outside of the engine.",
             Target.CONSERVATION,
         )
+
+
+def messages_unreadable(snapshot: Snapshot) -> Iterator[Alarm]:
+    """Messages of a queue wait, as a machine with workers has no key that decrypts them, or what
+    their scripts read."""
+    for queue in snapshot.queues:
+        if queue.unreadable:
+            yield Alarm(
+                "messages-unreadable",
+                AlertLevel.CRITICAL,
+                f"Messages of the queue {queue.name} wait, for they cannot be read."
+                f" {queue.unreadable}",
+                "Add the key to ASYNCENGINE_PAYLOAD_KEYS of that machine, and restart its workers."
+                " What was changed in the database comes from a backup, or its runs are cancelled.",
+                Target.QUEUE,
+                queue.flow,
+                queue.name,
+            )
 
 
 def queue_full(snapshot: Snapshot) -> Iterator[Alarm]:
@@ -303,6 +323,7 @@ RULES: dict[str, Callable[[Snapshot], Iterator[Alarm]]] = {
     "workers-gone": workers_gone,
     "cluster-gone": cluster_gone,
     "conservation": conservation_broken,
+    "messages-unreadable": messages_unreadable,
     "queue-standing-still": queue_standing_still,
     "queue-full": queue_full,
     "queue-waiting-long": queue_waiting_long,

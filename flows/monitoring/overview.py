@@ -6,7 +6,7 @@ No run, and no message but the first ones of each queue, is read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -43,6 +43,7 @@ from flows.store.rate_limit import RateLimit
 
 MOST_CAUSES = 3
 MOST_PROBLEMS = 3
+NONE_UNREADABLE: Mapping[str, str] = {}
 
 # What is usual, and what is new since yesterday, changes slowly.
 _usual = Kept(60.0)
@@ -70,6 +71,7 @@ class QueueState:
     busy: int = 0
     ready_for: timedelta | None = None
     cluster: str = ""
+    unreadable: str = ""
     thresholds: Thresholds = DEFAULT
 
     @property
@@ -127,12 +129,14 @@ def overview(
     resolution: Resolution = MINUTES,
     clusters: int | None = None,
     missing_measures: Collection[tuple[str, tuple[str, ...]]] = (),
+    unreadable: Mapping[str, str] = NONE_UNREADABLE,
     is_whole: bool = True,
 ) -> Overview:
     """Read the state of these flows and queues.
 
-    `clusters`: how many clusters are alive, None where that is not known. `is_whole`: these are all
-    flows, so that what concerns the whole installation belongs to it.
+    `clusters`: how many clusters are alive, None where that is not known. `unreadable`: why
+    messages cannot be read, by the names of queues. `is_whole`: these are all flows, so that what
+    concerns the whole installation belongs to it.
     """
     now = store().database.now()
     consumers = _live_consumers(now)
@@ -152,6 +156,7 @@ def overview(
         state.thresholds = thresholds.of_flow(state.name)
     for queue in queue_states:
         queue.thresholds = thresholds.of_queue(queue.name, queue.flow)
+        queue.unreadable = unreadable.get(queue.name, "")
     health = Snapshot(
         flows=tuple(_flow_healths(states, now)),
         queues=tuple(_queue_healths(queue_states, consumers, now, thresholds.installation)),
@@ -319,6 +324,7 @@ def _queue_healths(
             is_worked_on=queue.pk in moving,
             waits_because=causes.get(queue.pk, ""),
             cluster=queue.cluster if queue.cluster in gone else "",
+            unreadable=queue.unreadable,
             thresholds=queue.thresholds,
         )
         for queue in queues

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from django.db.models import QuerySet
 
 from flows.models import Queue, StepVersion
 from flows.monitoring.curves import MINUTES, Curve, curves
-from flows.monitoring.overview import QueueState, state_of
+from flows.monitoring.overview import NONE_UNREADABLE, QueueState, state_of
 from flows.monitoring.wait_reason import QueueSnapshot
 
 OPEN, PAUSED, FLOW_PAUSED, FULL = "open", "paused", "flow paused", "full"
@@ -28,8 +29,13 @@ class SeenQueue:
     is_of_deleted_flow: bool
 
 
-def seen_queues(queues: QuerySet[Queue]) -> dict[int, SeenQueue]:
-    """Read these queues, by their ids, with a bounded number of queries."""
+def seen_queues(
+    queues: QuerySet[Queue], unreadable: Mapping[str, str] = NONE_UNREADABLE
+) -> dict[int, SeenQueue]:
+    """Read these queues, by their ids, with a bounded number of queries.
+
+    `unreadable`: why messages cannot be read, by the names of queues.
+    """
     snapshot = QueueSnapshot(queues)
     now = snapshot.now
     states = {pk: state_of(queue, now) for pk, queue in snapshot.queues.items()}
@@ -47,11 +53,18 @@ def seen_queues(queues: QuerySet[Queue]) -> dict[int, SeenQueue]:
             figures=state,
             state=_state(state, snapshot.queues[pk]),
             curve=found[state.flow, state.step],
-            why=(snapshot.why_queue(pk) or "") if _is_filled(state) else "",
+            why=_why(snapshot, state, unreadable),
             is_of_deleted_flow=pk in deleted,
         )
         for pk, state in states.items()
     }
+
+
+def _why(snapshot: QueueSnapshot, state: QueueState, unreadable: Mapping[str, str]) -> str:
+    if not _is_filled(state):
+        return ""
+    causes = (snapshot.why_queue(state.pk), unreadable.get(state.name))
+    return " ".join(each for each in causes if each)
 
 
 def _is_filled(state: QueueState) -> bool:

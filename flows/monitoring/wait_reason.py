@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import Any
@@ -13,8 +13,10 @@ from django.db.models import Case, Exists, F, OuterRef, Q, QuerySet, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Left
 
-from flows.encryption.payload_keys import PREFIX_LENGTH, missing_key
-from flows.models import Consumer, Flow, LiveCluster, Message, Queue, Run, StepVersion
+from flows.encryption.payload_keys import PREFIX_LENGTH, decrypt, has_keys, missing_key
+from flows.errors import PayloadUnreadable
+from flows.models import Consumer, Flow, FlowState, LiveCluster, Message, Queue, Run, StepVersion
+from flows.models.payload_text import is_encrypted, stored
 from flows.models.users import user_name_field
 from flows.monitoring.times import rfc3339
 from flows.plan import step_plan
@@ -152,7 +154,7 @@ class QueueSnapshot:
         if standing_still := self._why_standing_still(queue_id, message.bypasses_pause):
             return standing_still
         if message.available_at > self.now:
-            return _why_delayed(message)
+            return _why_delayed(message, _why_not_read)
         return (
             self._why_not_admitted(message)
             or self._why_no_room(message.step_id)
@@ -420,9 +422,11 @@ def _why_busy(queue: Any) -> Cause | None:
     return Cause("threads-busy", f"All threads are busy, {queue.granted} of {threads}.")
 
 
-def _why_delayed(message: Message) -> Cause:
-    until = text_of(message.available_at)
-    if not message.delayed and (unreadable := _why_unreadable(message)):
+def _why_delayed(
+    message: Message, why_unreadable: Callable[[Message], str | None] | None = None
+) -> Cause:
+    until, why_unreadable = text_of(message.available_at), why_unreadable or _missing_key
+    if not message.delayed and (unreadable := why_unreadable(message)):
         return Cause("payload-unreadable", f"{unreadable} It is tried again at {until}.")
     if message.pending_outputs and message.body.startswith("[{"):
         said = f"A flow that its script starts has a full queue; it looks again at {until}."
@@ -440,12 +444,36 @@ def _why_delayed(message: Message) -> Cause:
     return Cause("delayed", f"The start is delayed until {until}.")
 
 
-def _why_unreadable(message: Message) -> str | None:
-    """Return why the workers cannot read its body, as far as the keys here tell."""
+def _missing_key(message: Message) -> str | None:
+    """Return which key the workers lack for its body, as far as the keys here tell."""
     rows = Message.objects.filter(pk=message.pk).order_by()
     for (prefix,) in rows.values_list(Left("body", PREFIX_LENGTH)):
         return missing_key(prefix)
     return None
+
+
+def _why_not_read(message: Message) -> str | None:
+    """Return why the workers cannot read what it needs, as far as the keys here tell."""
+    rows = Message.objects.filter(pk=message.pk).order_by()
+    for text in rows.values_list(stored("body"), flat=True):
+        try:
+            decrypt(text)
+        except PayloadUnreadable as error:
+            return str(error)
+    # With a delivery behind it, it may as well be in its back-off.
+    return None if message.deliveries or not has_keys() else _missing_key_of_state(message.step_id)
+
+
+def _missing_key_of_state(step_id: int) -> str | None:
+    """Return which key is missing for the state of a step's flow."""
+    try:
+        flow_id = step_plan(step_id).site.flow_id
+    except StepVersion.DoesNotExist:
+        return None
+    values = FlowState.objects.filter(is_encrypted("value"), flow=flow_id).order_by()
+    prefixes = values.values_list(Left("value", PREFIX_LENGTH), flat=True).distinct()
+    faults = (missing_key(prefix) for prefix in prefixes)
+    return next((f"The state of its flow: {fault}" for fault in faults if fault), None)
 
 
 def script_wait(message: Message) -> str | None:

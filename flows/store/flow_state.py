@@ -35,7 +35,7 @@ from scripts.protocol.flow_state import (
     checked_value,
     new_version,
 )
-from scripts.protocol.services import RequestFailed
+from scripts.protocol.services import UNREADABLE, RequestFailed
 from scripts.services.flow_states import pending_states
 
 # The state of one flow.
@@ -87,7 +87,7 @@ def read(flow_id: int, key: str) -> tuple[str, int] | None:
             try:
                 return decrypt(text), version
             except PayloadUnreadable as error:
-                raise RequestFailed(str(error), "payload-unreadable") from error
+                raise RequestFailed(str(error), UNREADABLE) from error
     return None
 
 

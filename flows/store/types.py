@@ -87,8 +87,9 @@ class HeldMessage:
     noted: int | None = field(default=None, compare=False)
     # Where it stands in the trace of its run; None: traces are off.
     trace: Attempt | None = field(default=None, compare=False)
-    # Why its body cannot be decrypted, and is as the database has it; "": it can.
-    unreadable: str = ""
+    # Why what it needs cannot be decrypted, its body for one, which is as the database has it then;
+    # "": all can.
+    unreadable: str = field(default="", compare=False)
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> HeldMessage:

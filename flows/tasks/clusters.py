@@ -14,6 +14,7 @@ from flows.tasks import stats
 class ClusterStatus:
     """`name` is that of its consumers, `workers` how many it has for flows, `missing_measures` what
     the sandbox lacks on its machine, `noted_at` when it noted its state, by its machine's clock.
+    `unreadable`: the names of queues with messages that no key of it decrypts, and why.
     """
 
     name: str
@@ -23,6 +24,7 @@ class ClusterStatus:
     workers: int
     missing_measures: tuple[str, ...] = ()
     noted_at: datetime | None = None
+    unreadable: tuple[tuple[str, str], ...] = ()
 
 
 def live_clusters() -> list[ClusterStatus]:
@@ -36,6 +38,7 @@ def live_clusters() -> list[ClusterStatus]:
             getattr(stat, "flow_workers", 0),
             tuple(getattr(stat, "missing_measures", ())),
             stat.timestamp,
+            tuple((queue, why) for queue, why in getattr(stat, "unreadable", ())),
         )
         for stat in stats.get_all()
     ]
@@ -51,3 +54,12 @@ def known_number(live: list[ClusterStatus]) -> int | None:
 def missing_measures(live: list[ClusterStatus]) -> list[tuple[str, tuple[str, ...]]]:
     """Return what the sandbox lacks, by the names of machines."""
     return sorted({(each.machine, each.missing_measures) for each in live if each.missing_measures})
+
+
+def unreadable(live: list[ClusterStatus]) -> dict[str, str]:
+    """Return why messages cannot be read, by the names of their queues, with a machine."""
+    return {queue: f"On {each.machine}: {why}" for each in live for queue, why in each.unreadable}
+
+
+def unreadable_now() -> dict[str, str]:
+    return unreadable(live_clusters())

@@ -20,4 +20,5 @@ def seen(live: list[ClusterStatus]) -> Overview:
         Queue.objects.all(),
         clusters=clusters.known_number(live),
         missing_measures=clusters.missing_measures(live),
+        unreadable=clusters.unreadable(live),
     )

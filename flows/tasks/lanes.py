@@ -17,6 +17,7 @@ from flows.tasks.allowed_tasks import ENGINE_TASKS
 from flows.tasks.measures import MeasureChannel
 from flows.tasks.queue import TaskQueue
 from flows.tasks.stats import Notes
+from flows.tasks.unreadable import UnreadableChannel
 from scripts.protocol.waker import Waker
 
 # How django-q2 ends a worker, and how the broker names consumer sessions.
@@ -92,8 +93,9 @@ class Lanes:
         self.are_stopped = False
         # The sentinel's, of the state of the cluster.
         self.notes = Notes()
-        # Those of the workers, for the broker.
+        # Those of the workers, for the broker, and what they could not read.
         self.measures = MeasureChannel()
+        self.unreadable = UnreadableChannel()
 
     @property
     def flow_workers(self) -> int:
@@ -169,5 +171,6 @@ class Lanes:
         self.waker.close()
         self.notes.shut()
         self.measures.shut()
+        self.unreadable.shut()
         for queue in (self.flows, self.results, *self.engine, *self.tasks):
             queue.shut()

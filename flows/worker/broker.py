@@ -39,6 +39,7 @@ from flows.tasks.flow_schedules import ScheduleWatch
 from flows.tasks.lanes import SESSION, Lanes
 from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_fields
+from flows.tasks.unreadable import UnreadableQueues
 from flows.tasks.webhooks import WebhookWatch
 from flows.worker.own_cluster import flow_workers, most_flow_workers, own_reach, task_workers
 from flows.worker.scaling import Scaling
@@ -100,6 +101,7 @@ class QueueBroker(ORM):
         self.listener: Listener | None = None
         self.has_warned = False
         self.counting = Counting()
+        self.unreadable = UnreadableQueues()
         self.deadlines = DeadlineWatch()
         self.webhooks = WebhookWatch()
         self.schedules = ScheduleWatch()
@@ -150,6 +152,7 @@ class QueueBroker(ORM):
             self._look()
             self._wake_reprocessings()
             self._record_lost_tasks()
+            self._hear_of_unreadable()
             queues = self._queues()
             pids, granted = self._sessions(queues)
             opened = self._open_sessions(queues, len(pids), granted)
@@ -249,6 +252,7 @@ class QueueBroker(ORM):
             cluster=self.cluster,
             flow_workers=self._workers(),
             missing_measures=missing_measures() if flow_workers() else [],
+            unreadable=self._unreadable(),
         )
         with store().database.transaction():
             if flow_workers():
@@ -270,6 +274,16 @@ class QueueBroker(ORM):
             LiveCluster.objects.filter(key=self.cluster).update(workers=0)
         except (DatabaseFault, OSError) as error:
             logger.info("this cluster counts for a while, as the database takes no word: %s", error)
+
+    def _hear_of_unreadable(self) -> None:
+        for told in self.lanes.unreadable.received() if self.lanes else ():
+            self.unreadable.note(*told, time.monotonic())
+
+    def _unreadable(self) -> list[tuple[str, str]]:
+        """Return the names of queues with messages that cannot be read here, and why."""
+        known = self.unreadable.known(time.monotonic())
+        names = Queue.objects.in_bulk(list(known)) if known else {}
+        return [(names[pk].name, why) for pk, why in known.items() if pk in names]
 
     def _wake_reprocessings(self) -> None:
         clock = time.monotonic()
@@ -376,7 +390,8 @@ class QueueBroker(ORM):
         may_open = [
             queue
             for queue in found
-            if self.shares.may_open(queue, granted[queue.queue_id], workers)
+            if not self.unreadable.rests(queue.queue_id, time.monotonic())
+            and self.shares.may_open(queue, granted[queue.queue_id], workers)
         ]
         if not self.is_busy:
             self._ask_for_threads(queues, granted)

@@ -38,6 +38,7 @@ from flows.worker.broker import QueueBroker
 from flows.worker.measuring import Measuring
 from flows.worker.own_cluster import flow_workers, task_workers
 from flows.worker.this_worker import this_worker
+from flows.worker.unreadable import Unreadable
 from scripts.protocol.waker import Waker
 
 logger = logging.getLogger(__name__)
@@ -155,6 +156,7 @@ class CrashSafeSentinel(Sentinel):
         this_worker.draining = stop_event
         this_worker.is_awaited = lambda: not lanes.flows.empty()
         this_worker.measuring = Measuring(lanes.measures)
+        this_worker.unreadable = Unreadable(lanes.unreadable)
         if rest_event is not None:
             self.broker.when_at_rest = rest_event.set
             if Conf.SCHEDULER:

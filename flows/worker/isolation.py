@@ -7,11 +7,9 @@ apart, finds the one that causes it, and makes that message a dead letter with t
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from math import inf
 
 from flows.errors import LeaseLost, PayloadUnreadable
 from flows.models import Run
@@ -21,6 +19,7 @@ from flows.store.troubles import trouble_of
 from flows.worker.redelivery import CANCELLED, failed, not_storable, put_aside, storable
 from flows.worker.results import ended_now, pending_outputs_of, result_of_call
 from flows.worker.transactional import TransactionSpoiled
+from flows.worker.unreadable import unread
 from scripts.protocol.calls import Outcome
 from scripts.protocol.envelope import plain_text
 from scripts.protocol.wire import MAX_TEXT_LENGTH
@@ -29,11 +28,6 @@ logger = logging.getLogger(__name__)
 
 # A message that cannot even become a dead letter comes back after so long.
 LAST_RESORT_DELAY = timedelta(minutes=1)
-# One that no key of this machine decrypts.
-UNREADABLE_DELAY = timedelta(seconds=30)
-# The log says at most so often that a key is missing, however many messages need it.
-TELL_AGAIN_SECONDS = 60.0
-_told_at: dict[str, float] = {}
 
 
 def is_of_a_message(error: Exception) -> bool:
@@ -85,6 +79,8 @@ def without_state(refused: StateRefused) -> DeliveryResult:
 
 def judged(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
     """Return what comes of a call; what the worker cannot say makes it a dead letter."""
+    if outcome.call.unreadable:
+        return unread(held, outcome.call.unreadable)
     try:
         return result_of_call(held, outcome)
     except Exception as error:
@@ -97,17 +93,6 @@ def gone_on(held: HeldMessage) -> DeliveryResult:
         return pending_outputs_of(held)
     except Exception as error:
         return unjudged(held, error)
-
-
-def unread(held: HeldMessage, why: str) -> DeliveryResult:
-    """Let a message wait where no key decrypts what it needs: others may have it, or soon will."""
-    now = time.monotonic()
-    is_news = now - _told_at.get(why, -inf) > TELL_AGAIN_SECONDS
-    if is_news:
-        _told_at[why] = now
-    level = logging.ERROR if is_news else logging.DEBUG
-    logger.log(level, "message %s of run %s waits. %s", held.id, held.run_id, why)
-    return ended_now(held, put_aside(UNREADABLE_DELAY))
 
 
 def unjudged(held: HeldMessage, error: Exception) -> DeliveryResult:

@@ -27,7 +27,6 @@ from flows.worker.isolation import (
     judged,
     substitutes,
     unjudged,
-    unread,
     without_state,
 )
 from flows.worker.queue_rules import is_exhausted, with_redeliveries, worker_died
@@ -35,6 +34,7 @@ from flows.worker.redelivery import CANCELLED, in_commit
 from flows.worker.results import ended_now, released, running_attempt
 from flows.worker.this_worker import this_worker
 from flows.worker.transactional import TransactionalCallables, TransactionSpoiled, refused
+from flows.worker.unreadable import unread
 from scripts.callables.leftovers import drop_connections
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, Outcome
@@ -50,6 +50,8 @@ MOST_REFUSALS = 5
 HEARTBEAT_SECONDS = 1.0
 # A rate counts a start as at most this much later than its claim.
 LEAST_START_MARGIN_SECONDS = 0.02
+# A session that could read nothing for so long lets its queue rest.
+UNREAD_SECONDS = 0.1
 
 
 class Session:
@@ -63,6 +65,8 @@ class Session:
         self.done: list[DeliveryResult] = []
         # When the lease was renewed last.
         self.heard_at = time.monotonic()
+        # When it could read a message last.
+        self.read_at = self.heard_at
         # When it looked last for scripts that run for long.
         self.looked_at = self.heard_at
         self.draining_since: float | None = None
@@ -158,8 +162,10 @@ class Session:
         self.done = with_redeliveries(self.done, self.lease.queue_id)
         begun_at, began = time.time(), time.monotonic()
         self.callables.begin()
-        taken = self._store_and_claim(claim)
+        rests = self._reads_nothing()
+        taken = self._store_and_claim(claim and not rests)
         self._measure(self.done)
+        self._note_unreadable(self.done, rests)
         self.done = []
         self.refusals = 0
         self.callables.end()
@@ -173,6 +179,18 @@ class Session:
             LEAST_START_MARGIN_SECONDS, 2 * took, self.lease.start_margin_seconds * 0.9
         )
         return taken
+
+    def _reads_nothing(self) -> bool:
+        """Tell whether it is to take nothing more, as workers with the keys are to."""
+        if self.running or not self.done or time.monotonic() - self.read_at < UNREAD_SECONDS:
+            return False
+        # What runs within the commit is not known yet.
+        return all(each.held.unreadable or each.run_in_transaction for each in self.done)
+
+    def _note_unreadable(self, stored: list[DeliveryResult], rests: bool = False) -> None:
+        if self.running or not all(each.held.unreadable for each in stored):
+            self.read_at = time.monotonic()
+        this_worker.unreadable.note(stored, rests)
 
     def _store_and_claim(self, claim: bool) -> list[HeldMessage]:
         unfinished = len(self.running)
@@ -286,6 +304,7 @@ class Session:
         unfinished = len(self.running) + len(self.done)
         self.store.commit(self.lease, part, in_commit, self._batch_size, unfinished, claim=False)
         self._measure(part)
+        self._note_unreadable(part)
         stored = {d.held.id for d in part}
         self.done = [d for d in self.done if d.held.id not in stored]
 

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from flows.starts.by_scripts import StartService
 from flows.worker.measuring import Measuring
+from flows.worker.unreadable import Unreadable
 from scripts.callables.service_client import use_start_service
 from scripts.callables.threads import CallableThreads
 from scripts.pool.host_pool import HostPool
@@ -25,8 +26,8 @@ class Draining(Protocol):
 class ThisWorker:
     """The state that all sessions of this process share.
 
-    The cluster sets `draining`, `is_awaited` and `measuring` before it forks its workers. In
-    another process nothing drains, no task waits for a worker, and nothing is measured.
+    The cluster sets `draining`, `is_awaited`, `measuring` and `unreadable` before it forks its
+    workers. In another process nothing drains, no task waits for a worker, and nothing is measured.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class ThisWorker:
         # Whether a task waits for a worker.
         self.is_awaited: Callable[[], bool] = bool
         self.measuring = Measuring()
+        self.unreadable = Unreadable()
         self._hosts: HostPool | None = None
 
     def hosts(self) -> HostPool:

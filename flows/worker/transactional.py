@@ -21,6 +21,7 @@ from flows.plan import StepPlan
 from flows.store import DeliveryResult, HeldMessage, store
 from flows.worker.redelivery import failed
 from flows.worker.results import released, result_of_call
+from flows.worker.unreadable import unread
 from scripts.callables.calls import CallableCall
 from scripts.callables.leftovers import Leftovers, apart, drop_connections, renew, uses_of
 from scripts.callables.watchdog import Limit, watchdog
@@ -77,7 +78,9 @@ class TransactionalCallables:
             return released(held)
         running = CallableCall(plan.program, plan.site, call, MOST_SECONDS)
         hooks_before = len(connection.run_on_commit)
-        done = result_of_call(held, running.outcome(around=in_savepoint))
+        outcome = running.outcome(around=in_savepoint)
+        is_read = not call.unreadable
+        done = result_of_call(held, outcome) if is_read else unread(held, call.unreadable)
         self.ran.append(done)
         self.hosts.learn_pace(plan.program, done.finished_at - done.started_at)
         if running.limit.is_hit or connection.needs_rollback or connection.closed_in_transaction:

@@ -129,6 +129,9 @@ class CallableCall:
         contract.check_input(call.body)
         context = self._context()
         output, warning = function(decode(call.body, context._numerals), context), None
+        if call.unreadable:
+            # Whatever it has made of that: a transaction around it is to be rolled back.
+            raise RuntimeError(call.unreadable)
         output, is_last = context._ending(output, site.is_last)
         if not is_last:
             output, warning = complete(output, call.correlation_id)

@@ -17,6 +17,7 @@ from scripts.protocol.services import (
     SIGN_SERVICE,
     START_SERVICE,
     STATE_SERVICE,
+    UNREADABLE,
     CallService,
     RequestFailed,
     Service,
@@ -64,6 +65,8 @@ class CallableServices:
             self._replies[self._sent] = self._serve(service, request)
         except RequestFailed as failed:
             self._replies[self._sent] = {"error": str(failed), "kind": failed.kind}
+            if failed.kind == UNREADABLE:
+                self._call.unreadable = str(failed)
         return self._sent
 
     def read_reply(self, call: int, number: int | None = None) -> tuple[int, dict[str, Any]]:

@@ -24,6 +24,7 @@ from scripts.protocol.services import (
     SIGN_SERVICE,
     START_SERVICE,
     STATE_SERVICE,
+    UNREADABLE,
     Deadline,
     RequestFailed,
     Service,
@@ -63,7 +64,7 @@ class Request:
     reply: bytes = b""
     # The secret that the reply holds.
     secret: str = ""
-    # The call, where the service or its trace asks for it.
+    # The call, where the service or its trace asks for it, or its failure concerns the message.
     running: tuple[CallSite, Call] | None = None
 
 
@@ -120,7 +121,7 @@ class RequestDispatcher:
         ):
             raise ProtocolError
         request = Request(host, call, *_read(head), content, host.deadline(), host.flow_id)
-        if request.service == START_SERVICE or are_on():
+        if request.service in (START_SERVICE, STATE_SERVICE) or are_on():
             request.running = host.running_call(call)
         pending.unanswered.append(request)
         threads = self._for_secrets if request.service in QUICK_SERVICES else self._for_calls
@@ -157,6 +158,8 @@ class RequestDispatcher:
                 raise RequestFailed(f"The reply has {len(reply)} bytes, which is too many.", "size")
         except RequestFailed as failed:
             reply = failed.reply()
+            if failed.kind == UNREADABLE and request.running:
+                request.running[1].unreadable = str(failed)
         except Exception:
             if request.is_wanted:
                 name = request.host.program.name

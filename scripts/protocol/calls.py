@@ -104,6 +104,8 @@ class Call:
     # What its script has started in this turn, by the ordinals.
     starts: dict[int, Any] = field(default_factory=dict, compare=False)
     turn: object = field(default=None, compare=False)
+    # Why something that it has asked for cannot be decrypted here; "": all can.
+    unreadable: str = field(default="", compare=False)
     # The span of this attempt, where traces are on: a SpanContext of OpenTelemetry.
     trace: Any = field(default=None, compare=False)
 

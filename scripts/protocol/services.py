@@ -50,6 +50,10 @@ START_SERVICE = "start"
 TABLE_SERVICE = "table"
 
 
+# The kind of a request for what no key of this machine decrypts. Its message waits for the key.
+UNREADABLE = "payload-unreadable"
+
+
 class RequestFailed(Exception):
     """A request was refused or failed. `kind` is one word that programs can compare."""
 

@@ -1,3 +1,4 @@
+import json
 import time
 from datetime import timedelta
 from uuid import uuid4
@@ -20,9 +21,11 @@ from flows.models import (
     RunDeadline,
     WebhookDelivery,
 )
+from flows.tasks.clusters import unreadable_now
 from flows.tasks.lanes import Lanes
 from flows.worker.broker import ENGINE_LIST, QueueBroker
 from tests.builders import make_flow, open_lease
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -221,6 +224,22 @@ def test_no_session_is_opened_where_no_worker_is_for_flows(broker, monkeypatch):
 
     assert broker.dequeue() == []
     assert not Consumer.objects.exists()
+
+
+def test_a_queue_that_cannot_be_read_rests_and_others_go_on(broker, lanes):
+    for name in ("flow", "other"):
+        make_flow(name)
+        engine.start(name, {})
+    lanes.unreadable.send(Queue.objects.get(name="flow-0").pk, "The key is missing.", True)
+
+    assert queues_of(broker.dequeue()) == ["other-0"]
+    wait_for(lambda: queues_of(broker.dequeue()) == ["flow-0"], PATIENCE, "the end of the rest")
+
+    times = dict.fromkeys(("tob", "timestamp"), timezone.now().isoformat())
+    note = {"cluster_id": str(uuid4()), "status": "WORKING", "host": "a", "pid": 1, **times}
+    lanes.notes.put(json.dumps(note))
+    broker._store_stat()
+    assert unreadable_now() == {"flow-0": "On a: The key is missing."}
 
 
 def test_the_engines_own_tasks_wait_apart_and_come_first(broker, lanes, settings):

@@ -48,10 +48,13 @@ from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.reprocessing import reprocess_many
 from flows.tasks.retention import purge
 from flows.tasks.run_texts import gather
+from flows.tasks.unreadable import UnreadableChannel
 from flows.webhooks.attempt import _body
-from scripts.protocol.services import RequestFailed
-from scripts.services.flow_states import pending_states, state_of
+from flows.worker.this_worker import this_worker
+from flows.worker.unreadable import Unreadable
+from scripts.services.flow_states import pending_states
 from tests.builders import ECHO, make_flow, run_of, work, work_until_idle
+from tests.callables import noted
 from tests.integration.test_erasure import FAILS_FIRST, RIGHTS, indexed, tables_with
 from tests.integration.test_events import events, everything, page_of
 from tests.integration.test_isolation import refusing
@@ -369,7 +372,7 @@ def test_an_error_that_looks_encrypted_is_shown_as_it_is():
 
 
 def test_the_archive_is_encrypted_rotated_read_and_erased(keyed, settings, tmp_path):
-    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path / "archive")
+    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path)
     flow = make_flow(codes=[ECHO])
     flow.archive = True
     flow.save()
@@ -398,7 +401,7 @@ def test_the_archive_is_encrypted_rotated_read_and_erased(keyed, settings, tmp_p
 
 
 def test_a_damaged_file_of_the_archive_keeps_no_other_from_being_encrypted(settings, tmp_path):
-    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path / "archive")
+    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path)
     for name in ("first", "second"):
         flow = make_flow(name, codes=[ECHO])
         flow.archive = True
@@ -406,7 +409,7 @@ def test_a_damaged_file_of_the_archive_keeps_no_other_from_being_encrypted(setti
         engine.start(name, {"name": MARKER})
         work_until_idle(flow)
     assert purge_all() == 2
-    damaged, whole = sorted((tmp_path / "archive").rglob("*.zst"))
+    damaged, whole = sorted(tmp_path.rglob("*.zst"))
     content = bytearray(damaged.read_bytes())
     # Behind the frame with the run: the file ends as a whole one does.
     content[-16:-16] = b"no frame"
@@ -545,15 +548,106 @@ def test_state_whose_key_is_missing_is_replaced_and_what_is_added_to_it_waits(ke
     assert [fault for checked in check() for fault in checked.faults()] == []
 
 
-def test_a_script_that_reads_state_is_told_which_key_is_missing(keyed, settings):
-    flow = make_flow(codes=[REJECTS])
+READS = "def run(message, context):\n    return {'payload': {'n': context.state.get('n')}}\n"
+READS_AND_GOES_ON = (
+    "def run(message, context):\n"
+    "    try:\n"
+    "        n = context.state.get('n')\n"
+    "    except RuntimeError:\n"
+    "        n = 0\n"
+    "    return {'payload': {'n': n}}\n"
+)
+READS_IN_JAVASCRIPT = "setData({payload: {n: await context.state.get('n')}});\n"
+READS_IN = {
+    "script": (READS, "python"),
+    "script that goes on": (READS_AND_GOES_ON, "python"),
+    "javascript": (READS_IN_JAVASCRIPT, "javascript"),
+    "callable": ("tests.callables.read_state", "callable"),
+    "transaction": ("tests.callables.read_state", "callable"),
+}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", READS_IN)
+def test_what_reads_state_whose_key_is_missing_waits_and_uses_up_no_delivery(keyed, settings, how):
+    sets = "def run(message, context):\n    context.state.set('n', 1)\n    return message\n"
+    flow = make_flow(codes=[sets], max_deliveries=1)
     start()
     work_until_idle(flow)
     pending_states.clear()
+    settings.ASYNCENGINE_CALLABLE_MODULES = ["tests.callables"]
+    script = flow.steps.get().script
+    script.code, script.language = READS_IN[how]
+    script.in_transaction = how == "transaction"
+    script.save()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    run = start()
     settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
 
-    with pytest.raises(RequestFailed, match=PayloadKey(OLD).id):
-        state_of(flow.pk, "last")
+    for _ in range(2):
+        work_until_idle(flow)
+        waiting = Message.objects.get()
+        assert (waiting.deliveries, waiting.available_at > timezone.now()) == (0, True)
+        Message.objects.update(available_at=timezone.now())
+
+    assert not StepRun.objects.filter(run=run.pk).exists()
+    assert how == "callable" or noted() == []
+    Message.objects.update(available_at=timezone.now() + timedelta(seconds=30))
+    cause = why_run(run_of(run.pk))
+    assert cause is not None
+    assert cause.code == "payload-unreadable"
+    assert PayloadKey(OLD).id in cause
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    Message.objects.update(available_at=timezone.now())
+    work_until_idle(flow)
+    assert public.result(run.pk)["payload"] == {"n": 1}
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
+def test_a_session_that_can_read_nothing_ends_and_leaves_what_waits_to_others(
+    keyed, settings, monkeypatch
+):
+    monkeypatch.setattr("flows.worker.session.UNREAD_SECONDS", 0)
+    channel = UnreadableChannel()
+    monkeypatch.setattr(this_worker, "unreadable", Unreadable(channel))
+    flow = make_flow(codes=[ECHO])
+    for _ in range(20):
+        start()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    work("flow-0", threads=4)
+
+    assert Message.objects.filter(available_at__gt=timezone.now()).count() == 4
+    [(queue_id, why, rests)] = channel.received()
+    assert (queue_id, rests) == (flow.steps.get().queue_id, True)
+    assert PayloadKey(OLD).id in why
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    work("flow-0", threads=4)
+    assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 16
+    channel.shut()
+
+
+def test_a_message_that_was_changed_waits_alone_and_is_named(keyed, monkeypatch, admin_client):
+    channel = UnreadableChannel()
+    monkeypatch.setattr(this_worker, "unreadable", Unreadable(channel))
+    flow = make_flow(codes=[ECHO])
+    changed, others = start(), [start() for _ in range(5)]
+    text = stored_text("flows_message", "body")
+    other = "A" if text[60] != "A" else "B"
+    Message.objects.filter(run=changed.pk).update(body=text[:60] + other + text[61:])
+
+    work_until_idle(flow)
+
+    assert {run_of(each.pk).status for each in others} == {Run.Status.COMPLETED}
+    assert [rests for *_, rests in channel.received()] == [False]
+    cause = why_run(run_of(changed.pk))
+    assert cause is not None
+    assert (cause.code, "was changed since" in cause) == ("payload-unreadable", True)
+    assert (
+        "was changed since"
+        in admin_client.get(f"/admin/flows/run/{changed.pk}/change/").content.decode()
+    )
+    channel.shut()
 
 
 def test_a_log_whose_key_is_missing_is_told_as_one_line_and_ends_no_stream(keyed, settings):
@@ -617,7 +711,7 @@ def test_runs_whose_key_is_lost_are_purged(settings):
 def test_runs_that_cannot_be_read_stay_and_those_behind_them_are_archived(
     settings, tmp_path, column, caplog
 ):
-    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path / "archive")
+    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path)
     lost, readable = end_under([[OLD], [NEW]], settings)
     Flow.objects.update(archive=True)
     if column == "attempt":
@@ -707,6 +801,12 @@ def test_the_searches_say_that_encrypted_payloads_are_not_searched(admin_client,
         assert "are not searched" in admin_client.get(address).content.decode()
     assert encrypted.run_id not in runs_with(part, Run.objects.all()).ids
     assert encrypted not in DeadLetterFilter(text=part).open(None)
+
+
+def stored_text(table: str, column: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {column} FROM {table} ORDER BY id LIMIT 1")
+        return str(cursor.fetchone()[0])
 
 
 def stored_body(pk: int) -> str:

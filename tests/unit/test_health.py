@@ -246,6 +246,11 @@ CASES: list[tuple[str, Snapshot, list[tuple[str, AlertLevel]]]] = [
         [("conservation", AlertLevel.CRITICAL)],
     ),
     (
+        "a machine has no key for messages of a queue",
+        Snapshot((), (queue(unreadable="On a: The key is missing."),), **ALIVE),
+        [("messages-unreadable", AlertLevel.CRITICAL)],
+    ),
+    (
         "the sandbox lacks something on two hosts",
         Snapshot(clusters=2, missing_measures=(("a", ("seccomp",)), ("b", ("user", "network")))),
         [("sandbox-incomplete", AlertLevel.WARNING)] * 2,
