@@ -77,10 +77,10 @@ def append(flow_name: str, lines: Iterable[bytes], now: datetime) -> None:
 
 
 def files(flow_name: str | None = None) -> list[Path]:
-    """Return the files of a flow, or all, the oldest of each flow first."""
-    root = folder()
-    if root is None:
+    """Return the files of a flow, or all, the oldest of each flow first. Raises OSError."""
+    if folder() is None:
         return []
+    root = _required_folder()
     below = root / _folder_of(flow_name) if flow_name else root
     return sorted(below.rglob(f"*{ENDING}"), key=order_of)
 
@@ -140,7 +140,9 @@ def _required_folder() -> Path:
     root = folder()
     if root is None:
         raise OSError("ASYNCENGINE_ARCHIVE_DIR is not set.")
-    root.mkdir(_MODE, parents=True, exist_ok=True)
+    if not root.is_dir():
+        # A folder that was made now would be on this machine's disk where its volume is missing.
+        raise OSError(f"The archive's folder {root} is not there: mount its volume, or make it.")
     return root
 
 

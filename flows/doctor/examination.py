@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +12,7 @@ import django
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
+from flows.archive.files import folder
 from flows.doctor import clocks, database, hosts, keys, machine
 from flows.doctor.findings import Finding, State, error, ok, warning
 from flows.models import AlertTargetState
@@ -31,6 +33,27 @@ def examine() -> Iterator[Finding]:
     yield from machine.machine()
     directory = Path(settings.ASYNCENGINE_TABLES_DIRECTORY)
     yield machine.disk("disk of files", next(each for each in directory.parents if each.exists()))
+    yield archive()
+
+
+def archive() -> Finding:
+    """Say whether runs can be archived from here."""
+    name, root = "archive of runs", folder()
+    if root is None:
+        return ok(name, "There is none.")
+    if not root.is_dir():
+        return error(
+            name,
+            f"The folder {root} is not there: runs that are to be archived stay.",
+            "Mount its volume, or make the folder.",
+        )
+    if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        return error(
+            name,
+            f"The folder {root} cannot be written: runs that are to be archived stay.",
+            "Let the users that run workers and web servers read and write it.",
+        )
+    return machine.disk(name, root)
 
 
 def versions() -> Finding:

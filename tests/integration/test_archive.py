@@ -12,6 +12,8 @@ from flows import engine
 from flows.archive import files as archive_files
 from flows.archive.files import MOST_BYTES, append, files, lines_of
 from flows.archive.reading import erase_archived
+from flows.doctor import examination
+from flows.doctor.findings import State
 from flows.models import AuditEntry, Flow, Run
 from flows.tasks.retention import purge
 from tests.builders import ECHO, make_flow, run_of, work_until_idle
@@ -31,8 +33,10 @@ EXACT = b'{"name": "%s",\n "sum": 12345678901234567890123.10}' % MARKER.encode()
 
 @pytest.fixture
 def folder(settings, tmp_path):
-    settings.ASYNCENGINE_ARCHIVE_DIR = str(tmp_path / "archive")
-    return tmp_path / "archive"
+    made = tmp_path / "archive"
+    made.mkdir()
+    settings.ASYNCENGINE_ARCHIVE_DIR = str(made)
+    return made
 
 
 def archived_flow(name: str = "flow", codes: list[str] | None = None) -> Flow:
@@ -74,7 +78,7 @@ def test_a_purged_run_is_read_back_with_all_that_belonged_to_it(folder):
 
     assert purge_later() == 3
 
-    assert not any(each.stat().st_mode & 0o007 for each in (folder, *folder.glob("*/")))
+    assert not any(each.stat().st_mode & 0o007 for each in folder.glob("*/"))
     (line,) = read("--flow", flow.name)
     found = json.loads(line)
     assert found["correlationId"] == str(run.pk)
@@ -249,3 +253,31 @@ def test_a_damaged_file_is_not_replaced_and_a_cut_end_goes_with_what_is_erased(f
     assert archive_files.is_whole(path)
     assert list(lines_of(path)) == lines
     assert not list(folder.rglob("*.part"))
+
+
+def test_a_folder_whose_volume_is_missing_is_not_made_and_nothing_is_lost(folder, caplog):
+    archived = ended(archived_flow(), labels={"customer": "77"})
+    purge_later()
+    left = ended(Flow.objects.get(), labels={"customer": "77"})
+    folder.rename(folder.with_name("elsewhere"))
+
+    assert purge_later() == 0
+
+    assert not folder.exists()
+    assert Run.objects.filter(pk=left.pk).exists()
+    assert f"{folder} is not there" in caplog.text
+    assert examination.archive().state is State.ERROR
+    for command in (
+        ["archive", "list"],
+        ["archive", "read"],
+        ["erase", "--label", "customer:77"],
+    ):
+        with pytest.raises(CommandError, match="is not there"):
+            call_command(*command, stdout=StringIO())
+    folder.with_name("elsewhere").rename(folder)
+    assert examination.archive().state is not State.ERROR
+    assert purge_later() == 1
+    assert {json.loads(line)["correlationId"] for line in read()} == {
+        str(archived.pk),
+        str(left.pk),
+    }

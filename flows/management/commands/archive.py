@@ -34,15 +34,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if folder() is None:
             raise CommandError("ASYNCENGINE_ARCHIVE_DIR is not set: there is no archive.")
-        if options["verb"] == "list":
-            for path in files(options["flow"]):
-                self.stdout.write(f"{path}  {path.stat().st_size}")
-            return
-        chosen = (options[name] for name in ("flow", "correlation_id", "since", "until"))
+        chosen = (options.get(name) for name in ("flow", "correlation_id", "since", "until"))
         try:
+            if options["verb"] == "list":
+                for path in files(options["flow"]):
+                    self.stdout.write(f"{path}  {path.stat().st_size}")
+                return
             for each in read(*chosen):
                 self.stdout.write(each.line.decode(), ending="")
-        except PayloadUnreadable as error:
+        except (PayloadUnreadable, OSError) as error:
             raise CommandError(str(error)) from error
 
 
