@@ -1,3 +1,8 @@
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest
 from django.urls import path
 
 from flows.api.batch import BatchView
@@ -29,9 +34,27 @@ from flows.api.schedules import (
 )
 from flows.api.start import FlowStartView, StartView
 from flows.api.tokens import TokenView
+from flows.api.view import ApiView
 from flows.api.webhooks import ReplayView, WebhookDeliveriesView
 
 app_name = "api"
+
+
+def or_read(acting: type[ApiView], reading: type[ApiView], ending: str) -> Callable[..., Any]:
+    """Return a view that reads what has a stored name with the ending, as no new name may."""
+    act, read = acting.as_view(), reading.as_view()
+
+    @wraps(act)
+    def view(request: HttpRequest, name: str, **rest: str) -> Any:
+        answer = act(request, name=name, **rest)
+        if request.method not in ("GET", "HEAD") or answer.status_code not in (404, 405):
+            return answer
+        found = read(request, name=name + ending.format(**rest))
+        return answer if found.status_code == 404 else found
+
+    return view
+
+
 urlpatterns = [
     path("api/auth/token", TokenView.as_view(), name="token"),
     path("api/auth/tokens", TokensView.as_view(), name="tokens"),
@@ -41,7 +64,11 @@ urlpatterns = [
     path("api/start/batch", BatchView.as_view(), name="start-batch"),
     path("api/flows", FlowsView.as_view(), name="flows"),
     # A name may have a slash in it.
-    path("api/flows/<path:name>/start", FlowStartView.as_view(), name="flow-start"),
+    path(
+        "api/flows/<path:name>/start",
+        or_read(FlowStartView, FlowView, "/start"),
+        name="flow-start",
+    ),
     path(
         "api/flows/<path:name>/schedules/<path:schedule>/pause",
         PauseScheduleView.as_view(),
@@ -54,12 +81,24 @@ urlpatterns = [
     ),
     path(
         "api/flows/<path:name>/schedules/<path:schedule>",
-        ScheduleView.as_view(),
+        or_read(ScheduleView, FlowView, "/schedules/{schedule}"),
         name="schedule",
     ),
-    path("api/flows/<path:name>/schedules", SchedulesView.as_view(), name="schedules"),
-    path("api/flows/<path:name>/pause", PauseFlowView.as_view(), name="pause-flow"),
-    path("api/flows/<path:name>/resume", ResumeFlowView.as_view(), name="resume-flow"),
+    path(
+        "api/flows/<path:name>/schedules",
+        or_read(SchedulesView, FlowView, "/schedules"),
+        name="schedules",
+    ),
+    path(
+        "api/flows/<path:name>/pause",
+        or_read(PauseFlowView, FlowView, "/pause"),
+        name="pause-flow",
+    ),
+    path(
+        "api/flows/<path:name>/resume",
+        or_read(ResumeFlowView, FlowView, "/resume"),
+        name="resume-flow",
+    ),
     path("api/flows/<path:name>", FlowView.as_view(), name="flow"),
     path("api/events", EventsView.as_view(), name="events"),
     path("api/runs", RunsView.as_view(), name="runs"),
@@ -76,8 +115,16 @@ urlpatterns = [
     path("api/runs/<str:id>/webhooks", WebhookDeliveriesView.as_view(), name="webhooks"),
     path("api/webhooks/<str:id>/replay", ReplayView.as_view(), name="replay-webhook"),
     path("api/queues", QueuesView.as_view(), name="queues"),
-    path("api/queues/<path:name>/pause", PauseQueueView.as_view(), name="pause-queue"),
-    path("api/queues/<path:name>/resume", ResumeQueueView.as_view(), name="resume-queue"),
+    path(
+        "api/queues/<path:name>/pause",
+        or_read(PauseQueueView, QueueView, "/pause"),
+        name="pause-queue",
+    ),
+    path(
+        "api/queues/<path:name>/resume",
+        or_read(ResumeQueueView, QueueView, "/resume"),
+        name="resume-queue",
+    ),
     path("api/queues/<path:name>", QueueView.as_view(), name="queue"),
     path("api/dead-letters", DeadLettersView.as_view(), name="dead-letters"),
     path("api/dead-letters/reprocess", ReprocessDeadLettersView.as_view(), name="reprocess-many"),

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from flows import engine
-from flows.models import AuditEntry, Right
+from flows.models import AuditEntry, Flow, Queue, Right
+from tests.builders import make_flow
 from tests.integration.api.helpers import assert_problem, grant, make_loan_flow
 
 PATH = "/async/api/flows/loan"
@@ -80,3 +81,29 @@ def test_wrong_body_pauses_nothing(client, user, flow, body):
 
 def test_caller_without_credentials_is_asked_for_them(anonymous, flow):
     assert_problem(anonymous.get(PATH), 401, "not-authenticated")
+
+
+ENDINGS = ("start", "pause", "resume", "schedules", "schedules/nightly")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_flow_whose_stored_name_ends_as_another_address_does_is_read(client, user, ending):
+    flow = make_flow("reports")
+    grant(user, Right.WATCH, flow)
+    Flow.objects.filter(pk=flow.pk).update(name=f"reports/{ending}")
+
+    answer = client.get(f"/async/api/flows/reports/{ending}")
+
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["name"] == f"reports/{ending}"
+    status = client.get(f"/async/api/flows/others/{ending}").status_code
+    assert status == (404 if ending.startswith("schedules") else 405)
+
+
+@pytest.mark.parametrize("ending", ["pause", "resume"])
+def test_so_is_such_a_queue(client, user, ending):
+    grant(user, Right.WATCH, make_flow("reports"))
+    Queue.objects.filter(name="reports-0").update(name=f"reports/{ending}")
+
+    assert client.get(f"/async/api/queues/reports/{ending}").json()["name"] == f"reports/{ending}"
+    assert client.get(f"/async/api/queues/others/{ending}").status_code == 405
