@@ -35,12 +35,14 @@ from scripts.models import Script
 from scripts.protocol.errors import ScriptInvalid
 
 if TYPE_CHECKING or django.VERSION < (6, 0):
+    from django_tasks import task_backends
     from django_tasks.backends.base import BaseTaskBackend
     from django_tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
     from django_tasks.exceptions import InvalidTaskError as InvalidTask
     from django_tasks.exceptions import TaskResultDoesNotExist
     from django_tasks.signals import task_enqueued, task_finished, task_started
 else:
+    from django.tasks import task_backends
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task, TaskContext, TaskError, TaskResult, TaskResultStatus
     from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
@@ -172,6 +174,18 @@ def tell_failure(dead_letter_id: int, correlation_id: Any, **kwargs: Any) -> Non
         backend = _task_of(call).get_backend()
         if isinstance(backend, FlowsBackend):
             task_finished.send_robust(type(backend), task_result=backend.get_result(str(run.pk)))
+
+
+def make_flows() -> None:
+    """Make the flows of the queues that the settings name for this backend, where they are missing.
+
+    So no transaction that enqueues the first task of a queue holds the lock of the configuration.
+    """
+    for backend in task_backends.all():
+        if isinstance(backend, FlowsBackend):
+            for flow in map(backend.flow_of, backend.queues):
+                if not Flow.objects.filter(name=flow).exists():
+                    make_flow(flow)
 
 
 def make_flow(name: str) -> None:

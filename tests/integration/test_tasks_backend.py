@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from flows import engine, public, tasks_backend
+from flows.management.commands.qcluster import make_flows_of_tasks
 from flows.models import DeadLetter, Flow, Message, Queue, Run
 from flows.tasks_backend import (
     InvalidTask,
@@ -27,6 +28,7 @@ from scripts.models import Script
 from tests import project_tasks
 from tests.builders import RAISING, make_flow, work
 from tests.databases import is_postgresql
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING or django.VERSION < (6, 0):
     from django_tasks.exceptions import TaskResultMismatch
@@ -291,3 +293,40 @@ def test_what_is_no_task_is_refused(backend, settings):
     assert [each.id for each in backend.check()] == ["flows.E013"]
     result.refresh()
     assert result.return_value == 2
+
+
+def configure_meanwhile() -> None:
+    try:
+        tasks_backend.make_flow("made meanwhile")
+    finally:
+        connection.close()
+
+
+def test_a_cluster_makes_the_flows_so_that_a_first_task_locks_no_configuration():
+    make_flows_of_tasks()
+
+    assert set(Flow.objects.values_list("name", flat=True)) == {"tasks-default", "letters"}
+    with transaction.atomic():
+        project_tasks.add.enqueue(1)
+        if is_postgresql():
+            with ThreadPoolExecutor(1) as other:
+                other.submit(configure_meanwhile).result(PATIENCE)
+            assert Flow.objects.filter(name="made meanwhile").exists()
+    make_flows_of_tasks()
+    assert Flow.objects.filter(name__in=("tasks-default", "letters")).count() == 2
+
+
+def test_a_cluster_whose_project_has_no_such_tasks_makes_no_flow(settings):
+    settings.TASKS = {}
+
+    make_flows_of_tasks()
+
+    assert not Flow.objects.exists()
+
+
+def test_a_flow_that_cannot_be_made_keeps_no_cluster_from_starting(settings, caplog):
+    settings.ASYNCENGINE_CALLABLE_MODULES = []
+
+    make_flows_of_tasks()
+
+    assert "are made with their first task" in caplog.text

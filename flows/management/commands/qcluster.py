@@ -1,14 +1,18 @@
+import logging
 import os
 import sys
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import connection
 from django_q.conf import Conf
 from django_q.management.commands.qcluster import Command as QClusterCommand
 
 from flows.worker.cluster import CrashSafeCluster
 from flows.worker.own_cluster import flow_workers, task_workers
 from scripts.checks import ENGINE
+
+logger = logging.getLogger(__name__)
 
 NAME = "Q_CLUSTER_NAME"
 
@@ -27,6 +31,7 @@ class Command(QClusterCommand):
             self._take_name(name)
         if not flow_workers() and not task_workers():
             raise CommandError("There is no worker: both numbers of workers are 0.")
+        make_flows_of_tasks()
         CrashSafeCluster(until_rest=options["run_once"]).run()
 
     def _take_name(self, name: str) -> None:
@@ -39,3 +44,18 @@ class Command(QClusterCommand):
         os.execve(  # noqa: S606  this very command
             sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {NAME: name}
         )
+
+
+def make_flows_of_tasks() -> None:
+    """Make the flows of Django's tasks; where that fails, the first task makes its own."""
+    try:
+        from flows.tasks_backend import make_flows
+    except ImportError:
+        # Without the framework there are no tasks of it.
+        return
+    try:
+        make_flows()
+    except Exception as error:
+        logger.warning("The flows of tasks are made with their first task: %s", error)
+    finally:
+        connection.close()
