@@ -70,12 +70,13 @@ def beside_events(start: Any, port: int, bench: Any, users: list[Any]) -> Iterat
     from django.conf import settings
 
     from flows.benchmark.workers import running_cluster
-    from flows.models import Right, RoleMapping
+    from flows.models import Flow, Right, RoleMapping
 
     # A cluster is started by the program of this process.
     sys.argv[0] = str(settings.BASE_DIR / "manage.py")
     for user in users:
-        RoleMapping.objects.create(role=user.role, flow=bench.flow, right=Right.WATCH)
+        flow = Flow.objects.get(name=bench.name)
+        RoleMapping.objects.create(role=user.role, flow=flow, right=Right.WATCH)
     with running_cluster(bench):
         for _ in range(ROUNDS):
             alone = start.load(CONNECTIONS, SECONDS)["perSecond"]

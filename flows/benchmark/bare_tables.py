@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import connection
+
+from flows.benchmark.names import new_prefix
 
 # The variable that tells the view the names of its tables.
 PREFIX = "ASYNCENGINE_BENCH_TABLES"
@@ -15,7 +16,7 @@ PREFIX = "ASYNCENGINE_BENCH_TABLES"
 @contextmanager
 def bare_tables() -> Iterator[str]:
     """Make the tables, yield the beginning of their names, and drop them."""
-    prefix = f"bench_{secrets.token_hex(4)}"
+    prefix = new_prefix()
     run, message = tables_of(prefix)
     on_postgresql = connection.vendor == "postgresql"
     kind, at = ("uuid", "timestamptz") if on_postgresql else ("char(32)", "datetime")

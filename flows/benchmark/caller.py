@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from django.db import models, transaction
 
 from flows.access.administrator import NoAdministrator, required_values
 from flows.access.tokens import make_token
+from flows.benchmark.names import new_name
 from flows.benchmark.waiting import BenchFailed
 from flows.benchmark.workbench import Workbench
-from flows.models import Right, RoleMapping
+from flows.models import Flow, Right, RoleMapping
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Caller:
 
     def may_start(self, bench: Workbench) -> None:
         """Give the user the right to start the flow; it goes with the flow."""
-        RoleMapping.objects.create(role=self.role, flow=bench.flow, right=Right.START)
+        RoleMapping.objects.create(
+            role=self.role, flow=Flow.objects.get(name=bench.name), right=Right.START
+        )
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def caller() -> Iterator[Caller]:
     Removed after its runs: they name it.
     """
     with transaction.atomic():
-        user = make_user(f"bench-{secrets.token_hex(4)}")
+        user = make_user(new_name())
         role = Group.objects.create(name=str(user.get_username()))
         user.groups.add(role)
         token = make_token(user).text

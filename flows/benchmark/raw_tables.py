@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import orjson
+
+from flows.benchmark.names import new_prefix
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,7 +31,7 @@ def tables_of(prefix: str) -> tuple[str, str, str]:
 @contextmanager
 def raw_tables(connection: BaseDatabaseWrapper) -> Iterator[str]:
     """Make the tables, yield the beginning of their names, and drop them."""
-    prefix = f"bench_{secrets.token_hex(4)}"
+    prefix = new_prefix()
     try:
         with connection.cursor() as cursor:
             for statement in statements(prefix, connection.vendor):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from flows import engine
+from flows.benchmark.names import new_name
 from flows.benchmark.waiting import BenchFailed, became_true, wait_until
 from flows.models import (
     BranchEnd,
@@ -57,7 +57,6 @@ class Workbench:
     """A flow with its scripts and queues. All its rows carry its name."""
 
     name: str
-    flow: Flow
 
     @classmethod
     def make(
@@ -70,7 +69,7 @@ class Workbench:
         language: str = "python",
     ) -> Workbench:
         """Make it with queues of this size. Steps with the same code have one script."""
-        name = f"bench-{secrets.token_hex(4)}"
+        name = new_name()
         with transaction.atomic():
             scripts = {
                 code: Script.objects.create(name=f"{name}-{n}", code=code, language=language)
@@ -88,7 +87,7 @@ class Workbench:
                     threads=step.threads,
                     join=step.join,
                 )
-        return cls(name, flow)
+        return cls(name)
 
     # --- its runs --------------------------------------------------------------------------
 
@@ -112,7 +111,7 @@ class Workbench:
 
     def is_done(self) -> bool:
         """Return whether no message is left. Counting the completed runs would be much slower."""
-        return not QueueState.objects.filter(queue__step__flow=self.flow, depth__gt=0).exists()
+        return not QueueState.objects.filter(queue__in=self.queues(), depth__gt=0).exists()
 
     def finish(self) -> None:
         """Wait until all runs have ended. Raises BenchFailed."""
@@ -143,24 +142,25 @@ class Workbench:
 
     def remove(self) -> None:
         """Delete all its rows, also those of runs that have not ended."""
-        flow_id = self.flow.pk
         self._stop()
         delete_at_once(Message.objects.filter(step__flow_version__in=self.versions()))
         self.forget_runs()
         for model in (FlowTotals, CountedTotals, CountBlock, RefusedStarts):
             model.objects.filter(flow_name=self.name).delete()
-        Step.objects.filter(flow=flow_id).delete()
-        Flow.objects.filter(pk=flow_id).delete()
+        Step.objects.filter(flow__name=self.name).delete()
+        Flow.objects.filter(name=self.name).delete()
         self.versions().delete()
         self.queues().delete()
         Script.objects.filter(name__startswith=f"{self.name}-").delete()
         ScriptVersion.objects.filter(script_name__startswith=f"{self.name}-").delete()
-        self._forget_history(flow_id)
+        self._forget_history()
 
-    def _forget_history(self, flow_id: int) -> None:
-        Step.history.filter(flow_id=flow_id).delete()
-        RoleMapping.history.filter(flow_id=flow_id).delete()
-        for model in (Flow, Queue, Script):
+    def _forget_history(self) -> None:
+        # That of the flow itself goes last: it knows the id.
+        ids = list(Flow.history.filter(name=self.name).values_list("id", flat=True))
+        Step.history.filter(flow_id__in=ids).delete()
+        RoleMapping.history.filter(flow_id__in=ids).delete()
+        for model in (Queue, Script, Flow):
             model.history.filter(name__startswith=self.name).delete()
 
     def _stop(self) -> None:

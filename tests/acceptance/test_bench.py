@@ -129,3 +129,23 @@ def test_an_interrupted_workload_removes_what_it_has_made(
     assert process.returncode == 130
     assert "interrupted; what was made is removed" in errors
     assert left_in(idle_installation) == {}
+
+
+def test_what_a_killed_workload_has_left_is_removed_by_the_next(idle_installation: Installation):
+    command = [sys.executable, "manage.py", "bench", "flow3", "--runs", "1000000"]
+    process = subprocess.Popen(
+        command,
+        cwd=idle_installation.project,
+        env=idle_installation.environment,
+        stderr=subprocess.DEVNULL,
+    )
+    completed = "SELECT count(*) FROM flows_run WHERE status = 'COMPLETED'"
+    wait_for(lambda: idle_installation.rows(completed)[0][0] > 0, what="a completed run")
+    process.kill()
+    process.wait(PATIENCE)
+    assert left_in(idle_installation)
+
+    told = idle_installation.manage("bench", "bulk", "--runs", "10", "--rounds", "1")
+
+    assert "Removed what killed ones have left: bench-" in told.stderr
+    assert left_in(idle_installation) == {}

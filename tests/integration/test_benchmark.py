@@ -1,6 +1,11 @@
 """Workloads that need no workers, and the command around them."""
 
 import json
+import os
+import secrets
+import subprocess
+import sys
+from contextlib import ExitStack
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,14 +16,27 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
-from flows.benchmark import noise
+from flows.benchmark import names, noise
+from flows.benchmark.bare_tables import bare_tables
+from flows.benchmark.caller import caller
+from flows.benchmark.leftovers import remove_leftovers
 from flows.benchmark.scripts import TRIVIAL
 from flows.benchmark.waiting import BenchFailed
-from flows.benchmark.workbench import BenchStep, workbench
+from flows.benchmark.workbench import BenchStep, Workbench, workbench
 from flows.benchmark.workload import Options, Workload
 from flows.benchmark.workloads import WORKLOADS
-from flows.models import AuditEntry, CachedValue, ConfigurationRevision, Consumer
+from flows.models import (
+    AuditEntry,
+    CachedValue,
+    ConfigurationRevision,
+    Consumer,
+    Flow,
+    Queue,
+    Run,
+)
 from flows.store import store
+from scripts.models import Script
+from tests.builders import make_flow
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -173,3 +191,79 @@ def test_a_consumer_whose_worker_was_killed_does_not_keep_its_queue(
         assert Consumer.objects.exists()
 
     assert rows() == before
+
+
+class Killed(BaseException):
+    """In place of a signal."""
+
+
+def kill(*args: Any) -> None:
+    raise Killed
+
+
+def named(pid: int, machine: str = "") -> str:
+    return f"bench-{machine or names._machine()}-{pid}-{secrets.token_hex(4)}"
+
+
+def made_by(name: str, monkeypatch: pytest.MonkeyPatch) -> Workbench:
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.benchmark.workbench.new_name", lambda: name)
+        made = Workbench.make([BenchStep(TRIVIAL)] * 2, size=10, paused=True)
+    made.start_all(3)
+    return made
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_a_killed_bench_has_left_goes_and_what_others_use_stays(monkeypatch):
+    before = rows()
+    left = made_by(named(ended_process()), monkeypatch)
+    used = made_by(named(os.getpid()), monkeypatch)
+    elsewhere = made_by(named(os.getpid(), "0123abcd"), monkeypatch)
+    older = made_by(f"bench-{secrets.token_hex(4)}", monkeypatch)
+    own = make_flow("bench-1", codes=[TRIVIAL])
+
+    assert remove_leftovers() == [left.name]
+    assert bench("--clear") == ""
+
+    assert set(Flow.objects.values_list("name", flat=True)) == {used.name, own.name}
+    assert not Run.objects.exclude(pk__in=used.runs()).exists()
+    assert not Queue.objects.filter(name__startswith=elsewhere.name).exists()
+    assert not Script.objects.filter(name__startswith=older.name).exists()
+    used.remove()
+    assert rows()["flows_run"] == before["flows_run"]
+
+
+@pytest.mark.parametrize("last", ["_stop", "forget_runs", "queues", "_forget_history"])
+def test_one_that_was_killed_while_it_was_removed_goes_with_the_next(monkeypatch, last):
+    before = rows()
+    left = made_by(named(ended_process()), monkeypatch)
+    with monkeypatch.context() as killed:
+        killed.setattr(Workbench, last, kill)
+        with pytest.raises(Killed):
+            left.remove()
+
+    remove_leftovers()
+
+    assert rows() == before
+    assert remove_leftovers() == []
+
+
+def test_tables_and_callers_of_a_killed_bench_go(monkeypatch):
+    before, name = rows(), named(ended_process())
+    monkeypatch.setattr("flows.benchmark.caller.new_name", lambda: name)
+    monkeypatch.setattr("flows.benchmark.bare_tables.new_prefix", lambda: name.replace("-", "_"))
+    with ExitStack() as stack:
+        stack.enter_context(caller())
+        stack.enter_context(bare_tables())
+        killed = stack.pop_all()
+    assert len(rows()) == len(before) + 2
+
+    assert len(remove_leftovers()) == 3
+
+    assert rows() == before
+    killed.close()

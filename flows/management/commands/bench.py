@@ -12,6 +12,7 @@ from django.db import connection
 
 from flows.benchmark.comparison import Change, as_document, changes, earlier_of, outputs_in
 from flows.benchmark.figures import Figures
+from flows.benchmark.leftovers import remove_leftovers
 from flows.benchmark.measuring import figures_of
 from flows.benchmark.table import as_table
 from flows.benchmark.waiting import BenchFailed
@@ -38,6 +39,12 @@ class Command(BaseCommand):
         parser.add_argument("--keep", choices=Keep.values, help="For flow3: the flow's setting.")
         parser.add_argument("--language", choices=LANGUAGES, help="For flow3: of its scripts.")
         parser.add_argument("--json", action="store_true", help="Print JSON alone.")
+        parser.add_argument(
+            "--clear",
+            action="store_true",
+            help="Measure nothing: remove what killed ones have left, of other machines and before"
+            " a reboot, too. While none runs.",
+        )
         parser.add_argument("--compare", metavar="FILE", help="JSON that was printed earlier.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -48,6 +55,10 @@ class Command(BaseCommand):
                 raise CommandError(f"--{name} is for flow3")
         earlier = read_earlier(options["compare"]) if options["compare"] else []
         call_command("migrate", interactive=False, verbosity=0)
+        if left := remove_leftovers(anywhere=options["clear"]):
+            self.stderr.write(f"Removed what killed ones have left: {', '.join(left)}.")
+        if options["clear"]:
+            return
         with stopped_by_signals():
             outputs = self._measure(workloads, options, earlier)
         if options["json"] and outputs:
