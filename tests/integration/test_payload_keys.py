@@ -17,6 +17,7 @@ from django.utils import timezone
 from flows import engine, public
 from flows.archive.files import files, lines_of
 from flows.dead_letters import DeadLetterFilter
+from flows.doctor.examination import by_rules
 from flows.doctor.findings import State
 from flows.doctor.keys import payloads
 from flows.encryption.payload_keys import MARK, PayloadKey
@@ -43,6 +44,8 @@ from flows.monitoring.wait_reason import why_run
 from flows.run_again import run_again
 from flows.store import store
 from flows.store.sizes import fault_of_ends
+from flows.tasks import clusters, installation
+from flows.tasks.clusters import ClusterStatus
 from flows.tasks.encrypting import _ids_of_batch, places
 from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.reprocessing import reprocess_many
@@ -648,6 +651,19 @@ def test_a_message_that_was_changed_waits_alone_and_is_named(keyed, monkeypatch,
         in admin_client.get(f"/admin/flows/run/{changed.pk}/change/").content.decode()
     )
     channel.shut()
+
+
+def test_home_doctor_and_the_pages_of_the_queue_say_what_cannot_be_read(admin_client, monkeypatch):
+    queue, why = make_flow(codes=[ECHO]).steps.get().queue, "The key 0123abcd is missing."
+    start()
+    told = ClusterStatus("b:1", "b", 1, timezone.now(), 1, unreadable=((queue.name, why),))
+    monkeypatch.setattr(clusters, "live_clusters", lambda: [told])
+
+    for address in ("/admin/", "/admin/flows/queue/", f"/admin/flows/queue/{queue.pk}/change/"):
+        assert f"On b: {why}" in admin_client.get(address).content.decode()
+    found = {each.name: each for each in by_rules(installation.health())}
+    assert found["messages-unreadable"].state is State.ERROR
+    assert f"On b: {why}" in found["messages-unreadable"].seen
 
 
 def test_a_log_whose_key_is_missing_is_told_as_one_line_and_ends_no_stream(keyed, settings):
