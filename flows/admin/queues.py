@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import messages
@@ -28,6 +28,7 @@ from flows.admin.sparkline import sparkline
 from flows.models import DeadLetter, Queue
 from flows.monitoring.impact import letters_of_queue, queue_stays
 from flows.monitoring.kept import Kept
+from flows.monitoring.overview import NONE_UNREADABLE
 from flows.monitoring.queue_page import (
     FLOW_PAUSED,
     FULL,
@@ -124,7 +125,7 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
             def get_results(self, request: HttpRequest) -> None:
                 super().get_results(request)
                 ids = [queue.pk for queue in self.result_list]
-                seen = seen_queues(Queue.objects.filter(pk__in=ids), unreadable_now())
+                seen = seen_queues(Queue.objects.filter(pk__in=ids))
                 for queue in self.result_list:
                     queue.seen = seen.get(queue.pk)
                     step = queue.fed_step
@@ -164,8 +165,13 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
         )
         return mark_safe("".join(cells))  # noqa: S308  escaped one by one
 
-    def _with_figures(self, queues: QuerySet[Queue], dead: dict[int, int]) -> Iterator[SeenQueue]:
-        for pk, each in seen_queues(queues, unreadable_now()).items():
+    def _with_figures(
+        self,
+        queues: QuerySet[Queue],
+        dead: dict[int, int],
+        unreadable: Mapping[str, str] = NONE_UNREADABLE,
+    ) -> Iterator[SeenQueue]:
+        for pk, each in seen_queues(queues, unreadable).items():
             each.queue.seen, each.queue.dead = each, dead.get(pk, 0)
             yield each
 
@@ -193,7 +199,8 @@ class QueueAdmin(DeletionAdmin, TuningAdmin, PausingAdmin):
 
     def _live_page(self, request: HttpRequest, queue: Queue) -> dict[str, Any]:
         queues = Queue.objects.filter(pk=queue.pk)
-        seen = next(self._with_figures(queues, {queue.pk: queue.dead}), None)  # type: ignore[attr-defined]
+        dead = {queue.pk: queue.dead}  # type: ignore[attr-defined]
+        seen = next(self._with_figures(queues, dead, unreadable_now()), None)
         if seen is None:
             return {}
         queue, figures = seen.queue, seen.figures

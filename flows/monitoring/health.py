@@ -189,7 +189,7 @@ def messages_unreadable(snapshot: Snapshot) -> Iterator[Alarm]:
                 f"Messages of the queue {queue.name} wait, for they cannot be read."
                 f" {queue.unreadable}",
                 "Add the key to ASYNCENGINE_PAYLOAD_KEYS of that machine, and restart its workers."
-                " What was changed in the database comes from a backup, or its runs are cancelled.",
+                " Take a payload that was changed from a backup, or cancel its run.",
                 Target.QUEUE,
                 queue.flow,
                 queue.name,

@@ -659,7 +659,8 @@ def test_home_doctor_and_the_pages_of_the_queue_say_what_cannot_be_read(admin_cl
     told = ClusterStatus("b:1", "b", 1, timezone.now(), 1, unreadable=((queue.name, why),))
     monkeypatch.setattr(clusters, "live_clusters", lambda: [told])
 
-    for address in ("/admin/", "/admin/flows/queue/", f"/admin/flows/queue/{queue.pk}/change/"):
+    page = f"/admin/flows/queue/{queue.pk}"
+    for address in ("/admin/", f"{page}/change/", f"{page}/live/"):
         assert f"On b: {why}" in admin_client.get(address).content.decode()
     found = {each.name: each for each in by_rules(installation.health())}
     assert found["messages-unreadable"].state is State.ERROR
