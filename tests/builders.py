@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+from django_q.signing import SignedPackage
+
 from flows.models import Flow, Queue, QueueState, Run, Step
+from flows.processes import this_machine
 from flows.store import Lease, store
-from flows.worker.broker import servable
+from flows.worker.broker import QueueBroker, servable
 from flows.worker.this_worker import ThisWorker, this_worker
 from flows.worker.worker import Worker
 from scripts.models import Script
@@ -63,14 +66,34 @@ def open_lease(queue: str, threads: int = 4, cluster: str = "cluster") -> Lease:
     return store().begin(consumer_id, os.getpid())
 
 
+def opened(broker: QueueBroker, tasks: Sequence[tuple[int | str, str]]) -> list[int]:
+    """Return the consumers of sessions that a broker hands out; open those that it offers.
+
+    They begin like those that workers open, and claim nothing.
+    """
+    found = []
+    for _, package in tasks:
+        task = SignedPackage.loads(package)
+        if task["func"] == "flows.worker.worker.consume":
+            found.append(task["args"][0])
+            continue
+        name, queue_id, threads, cluster = task["args"]
+        broker.offers.end([name.encode()])
+        pk = store().open_consumer(queue_id, threads, cluster, this_machine())
+        assert pk is not None
+        store().begin(pk, os.getpid() + len(found))
+        found.append(pk)
+    return found
+
+
 def work(
     queue: str, threads: int = 4, hosts: HostPool | None = None, cluster: str = "cluster"
 ) -> None:
     """Work as one worker, with real script hosts: those of this process, or of a thread."""
     pk = Queue.objects.get(name=queue).pk
-    consumer_id = store().open_consumer(pk, threads, cluster, "machine")
-    assert consumer_id is not None
-    Worker(hosts or this_worker.hosts(), cluster).work(consumer_id)
+    worker = Worker(hosts or this_worker.hosts(), cluster)
+    worker.take("", pk, threads)
+    worker.work()
 
 
 @contextmanager

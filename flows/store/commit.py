@@ -17,10 +17,11 @@ from flows.models.quiet_end import note_quiet_ends
 from flows.plan import StepPlan, step_plan
 from flows.signals import announce_end, announce_letter
 from flows.store import sql
+from flows.store.asked import Asked, ask_for_head, found_head
 from flows.store.branches import Branches
 from flows.store.children import Children, kept_for_room
 from flows.store.counters import Counters
-from flows.store.database import Answer, Database, sql_time, sql_time_of_epoch
+from flows.store.database import sql_time, sql_time_of_epoch
 from flows.store.flow_state import RUN_AGAIN, with_state
 from flows.store.kept import input_of
 from flows.store.rate_limit import RateLimit
@@ -87,9 +88,6 @@ class Commit:
         self.cancelled: list[DeliveryResult] = []
         self.unpended: list[DeliveryResult] = []
         self.rates: dict[int, RateLimit] = {}
-        # By queue: the first message, and the threads that others have.
-        self._asked_heads: dict[int, Answer] = {}
-        self._asked_threads: dict[int, Answer] = {}
         self.children = Children(counters, self.queues, now)
         self.branches = Branches(counters, self.queues, self.source_queue_id, now)
 
@@ -99,18 +97,17 @@ class Commit:
         decide: Decide | None = None,
         cancelled: Collection[str] = (),
         marks: bool = True,
-        asked_head: Answer | None = None,
+        asked: Asked | None = None,
     ) -> list[HeldMessage]:
         """Return what the session does next.
 
         `decide` has the last word about each delivery, `cancelled` are messages of cancelled runs.
-        `asked_head` is what `ask_for_head` has returned where it was asked already.
+        `asked` is what the database was asked for already.
         """
-        claim_at = claims_at(self.lease, self.unfinished)
-        claim = claim and not (self.unfinished and self.lease.suspects)
-        head = found_head(asked_head or ask_for_head(self.database, claim_at)) if claim else None
+        self.asked = asked or Asked(self.counters, self.lease, self.results, self.unfinished, claim)
+        head, locked = self.asked.found()
+        self.queues.update(locked)
         self.lease.next_start_seconds = 0.0
-        self._lock(head, claim_at, goes_on=claim and not self.unfinished)
         if decide:
             self.results = [self._decided(each, decide, cancelled) for each in self.results]
         if any(each.state for each in self.results):
@@ -123,9 +120,9 @@ class Commit:
             self._settle(result)
         self._slow_down_or_recover()
         self._correct_starts()
-        taken = self._carry() if claim and not self.unfinished else []
+        taken = self._carry() if self.asked.goes_on else []
         if head and not taken:
-            taken = self._claim(claim_at, head)
+            taken = self._claim(self.asked.claim_at, head)
         self.database.go_by_keys()
         if marks:
             self._mark_running(taken)
@@ -136,39 +133,6 @@ class Commit:
         return taken
 
     # --- deciding --------------------------------------------------------------------------
-
-    def _lock(self, head: Head | None, claim_at: int, goes_on: bool) -> None:
-        """Lock the counters of every queue that this commit may touch.
-
-        What is asked in any case once they are locked goes in the same round trip.
-        """
-        ids = {self.lease.queue_id}
-        for step_id in {each.held.step_id for each in self.results}:
-            plan = step_plan(step_id)
-            ids.update(plan.rooms)
-            # Where messages go that the session carries on itself.
-            for way in plan.ways:
-                ids.update(step_plan(way.step_id).rooms)
-        ids |= {step_plan(r.held.step_id).meets_queue_id for r in self.results if r.is_branched}
-        ids |= {run.queue_id for each in self.results for run in each.starts}
-        if head:
-            ids |= {self.lease.home_queue_id, *head.plan.rooms}
-        locked = self.counters.ask_to_lock(ids)
-        if goes_on and (next_queue_id := self._probable_next()):
-            self._ask_ahead(next_queue_id)
-            self._asked_heads[next_queue_id] = ask_for_head(self.database, next_queue_id)
-        elif head:
-            self._ask_ahead(claim_at)
-        self.queues.update(self.counters.locked(locked))
-
-    def _probable_next(self) -> int:
-        """Return the queue that the session will most likely go on at, 0 for none."""
-        first = next(iter(self.results), None)
-        return first.plan.next_queue_id if first and not first.finishes else 0
-
-    def _ask_ahead(self, queue_id: int) -> None:
-        asked = self.counters.ask_granted_threads(queue_id, self.lease.consumer_id)
-        self._asked_threads[queue_id] = asked
 
     def _decided(
         self, result: DeliveryResult, decide: Decide, cancelled: Collection[str]
@@ -243,7 +207,9 @@ class Commit:
         step_id, queue_id = self.handed[0].step_id, self.handed[0].queue_id
         # Those that wait there came first.
         queue = self.queues[queue_id]
-        if queue.paused or not self.lease.reach.takes(queue.cluster) or self._is_awaited(queue_id):
+        if queue.paused or not self.lease.reach.takes(queue.cluster):
+            return []
+        if self.asked.is_awaited(queue_id):
             return []
         plan, threads = step_plan(step_id), self._movable_threads(queue_id)
         count = self._fitting(plan, queue_id, threads)
@@ -262,11 +228,6 @@ class Commit:
             )
             for h in self.kept
         ]
-
-    def _is_awaited(self, queue_id: int) -> bool:
-        """Tell whether messages wait there."""
-        asked = self._asked_heads.pop(queue_id, None) or ask_for_head(self.database, queue_id)
-        return bool(asked())
 
     def _claim(self, queue_id: int, head: Head) -> list[HeldMessage]:
         """Take messages that wait in a queue, which the lease moves to if it is elsewhere."""
@@ -368,10 +329,8 @@ class Commit:
 
     def _movable_threads(self, queue_id: int) -> int:
         """Threads the lease may have at another queue: its own number or what is free there."""
-        if queue_id not in self._asked_threads:
-            self._ask_ahead(queue_id)
-        [(granted,)] = self._asked_threads.pop(queue_id)()
-        return min(self.lease.threads, self.queues[queue_id].threads - granted)
+        free = self.queues[queue_id].threads - self.asked.threads(queue_id)
+        return min(self.lease.threads, free)
 
     def _move(self, queue_id: int, threads: int) -> None:
         self.database.write(sql.MOVE_CONSUMER, [queue_id, threads, self.lease.consumer_id])
@@ -522,28 +481,6 @@ class Commit:
 
 def end_of(done: DeliveryResult, status: str) -> End:
     return End(done.held.run_id, step_plan(done.held.step_id).site.flow_id, status)
-
-
-def claims_at(lease: Lease, unfinished: int) -> int:
-    """Return the queue at which a session takes messages.
-
-    With scripts still running it stays where it is, else it goes back to where it began.
-    """
-    return lease.queue_id if unfinished else lease.home_queue_id
-
-
-def ask_for_head(database: Database, queue_id: int, and_which: str = "") -> Answer:
-    """Ask for the first message that is ready in the queue, paused or not."""
-    columns = "h.step_id, h.priority, h.suspects, h.delayed"
-    statement = sql.HEAD.format(columns=columns, queue="%s", now="{now}", and_which=and_which)
-    return database.ask_now(statement, [queue_id])
-
-
-def found_head(answer: Answer) -> Head | None:
-    for step_id, priority, suspects, delayed in answer():
-        which = f"priority = {priority} AND suspects = {suspects}"
-        return Head(step_plan(step_id), which, suspects, bool(delayed))
-    return None
 
 
 def is_first(held: HeldMessage) -> bool:

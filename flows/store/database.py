@@ -80,6 +80,13 @@ class Database(ABC):
         """Limit how long the transaction that is open may rest, and wait for locks."""
         return
 
+    def need_not_last(self) -> None:
+        """Let the transaction that is open commit without waiting for the disk, where that helps.
+
+        A crash of the server may lose it, and nothing that is committed later.
+        """
+        return
+
     @abstractmethod
     def listener(self) -> Listener:
         """Return what waits for the commits of others."""
@@ -133,6 +140,14 @@ class Database(ABC):
     def look_up(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         """Do the same for rows found by their keys: the session may keep the plan."""
         return self.query(sql, params)
+
+    def look(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        """Do the same as `query_now` for a statement that is asked again and again, alone.
+
+        The session may keep its plan, which goes by indexes.
+        """
+        with self.set_up():
+            return self.query_now(sql, params)
 
     def write(self, sql: str, params: Sequence[Any] = ()) -> None:
         """Execute a statement; the number of rows that it changes is not asked for."""

@@ -26,10 +26,14 @@ SQLITE_IDLE_SECONDS = 1.0
 class Listener(ABC):
     """Waits for what other processes commit.
 
-    `is_told_all`: no commit of a start escapes it.
+    `is_told_all`: no commit of a start escapes it. `queues`: those that starts were told of since
+    the last `look`, where they are told.
     """
 
     is_told_all = True
+
+    def __init__(self) -> None:
+        self.queues: set[int] = set()
 
     @abstractmethod
     def look(self) -> None:
@@ -53,6 +57,7 @@ class PostgreSQLListener(Listener):
     """
 
     def __init__(self, channel: str) -> None:
+        super().__init__()
         database = direct_database()
         params = database.get_connection_params()
         params.pop("cursor_factory", None)
@@ -65,11 +70,15 @@ class PostgreSQLListener(Listener):
 
     def look(self) -> None:
         self._take()
+        self.queues.clear()
 
     def _take(self) -> bool:
         """Take the notifications, which the connection keeps; whether there were some."""
         with connection.wrap_database_errors:
-            return bool(list(self.connection.notifies(timeout=0)))
+            told = list(self.connection.notifies(timeout=0))
+        for each in told:
+            self.queues.update(map(int, each.payload.split()))
+        return bool(told)
 
     def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> bool:
         told, _, _ = select.select([self.connection, *wakers], [], [], seconds)
@@ -87,6 +96,7 @@ class SQLiteListener(Listener):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.version = self._data_version()
         self.writes = FileWrites.of(Path(str(connection.settings_dict["NAME"])))
         self.written_at = time.monotonic()

@@ -61,14 +61,17 @@ TAKE_ROOM = f"""
     END $$
 """
 
-# Called once for each row; the first call does it for all.
+# Called once for each row; the first call does it for all. It tells brokers of the queues with new
+# messages, as far as one notification takes them; "" has brokers look at all queues.
 COUNT_STARTS = f"""
     CREATE OR REPLACE FUNCTION flows_count_starts() RETURNS trigger {ATTRIBUTES} AS $$
-    DECLARE pending record;
+    DECLARE pending record; told text;
     BEGIN
         IF NOT EXISTS (SELECT 1 FROM flows_pendingstart WHERE {OWN}) THEN
             RETURN NULL;
         END IF;
+        SELECT string_agg(DISTINCT queue_id::text, ' ') INTO told
+        FROM flows_pendingstart WHERE {OWN};
         PERFORM flows_take_room();
         FOR pending IN
             SELECT flow_name, SUM(accepted) AS accepted FROM flows_pendingstart
@@ -80,7 +83,7 @@ COUNT_STARTS = f"""
                 SET accepted = flows_flowtotals.accepted + excluded.accepted;
         END LOOP;
         DELETE FROM flows_pendingstart WHERE {OWN};
-        PERFORM pg_notify('asyncengine_work', '');
+        PERFORM pg_notify('asyncengine_work', CASE WHEN length(told) < 1000 THEN told ELSE '' END);
         RETURN NULL;
     END $$
 """

@@ -134,6 +134,9 @@ class PostgreSQL(Database):
             own.begin_pipeline()
         return is_pipelined()
 
+    def need_not_last(self) -> None:
+        self._execute("SELECT set_config('synchronous_commit', 'off', true)")
+
     def listener(self) -> PostgreSQLListener:
         return PostgreSQLListener(CHANNEL)
 
@@ -175,6 +178,11 @@ class PostgreSQL(Database):
                 raise
         connection.close()
         return self.query(sql, params)
+
+    def look(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        # Where plans are kept, and made without scans of tables that are empty at that time.
+        with self.transaction(pipelined=True):
+            return self.query_now(sql, params)
 
     def write(self, sql: str, params: Sequence[Any] = ()) -> None:
         self._execute(sql, params)

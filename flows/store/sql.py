@@ -157,6 +157,14 @@ OPEN_CONSUMER = """
     VALUES ({now}, {now}, %s, %s, %s, %s, FALSE) RETURNING id
 """
 
+# The same for a worker that begins the lease at once, where the queue is not gone.
+OPEN_LEASE = """
+    INSERT INTO flows_consumer (created_at, heartbeat_at, queue_id, threads, cluster, host, pid,
+        cancel_requested)
+    SELECT {now}, {now}, q.id, %s, %s, %s, %s, FALSE FROM flows_queue q WHERE q.id = %s
+    RETURNING id, heartbeat_at
+"""
+
 # Begins the lease of a consumer that was opened and no worker has begun.
 BEGIN_LEASE = """
     UPDATE flows_consumer SET heartbeat_at = {now}, pid = %s WHERE id = %s AND pid IS NULL

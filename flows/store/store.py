@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from flows.encryption.payload_keys import encrypt
-from flows.errors import LeaseLost
+from flows.errors import LeaseLost, QueueFull, QueueFullAtCommit
 from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt
 from flows.models.keep import Keep
 from flows.models.quiet_end import note_quiet_ends
@@ -27,7 +28,8 @@ from flows.models.users import key_in_database
 from flows.plan import flow_name_of, keep_of, step_plan
 from flows.signals import announce_end
 from flows.store import sql
-from flows.store.commit import BatchSize, Commit, Decide, ask_for_head, claims_at
+from flows.store.asked import Asked
+from flows.store.commit import BatchSize, Commit, Decide
 from flows.store.counters import Counters, limits
 from flows.store.database import Answer, Database, read_time, sql_time
 from flows.store.decisions import Discarding, locked_run
@@ -39,13 +41,15 @@ from flows.store.rows import has_more_beside, message_row, new_run_row, store_be
 from flows.store.telling import End, flow_id_of, tell_ends
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
-from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Ready
+from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Owner, Ready
 from scripts.traces import are_on
 
 logger = logging.getLogger(__name__)
 
 # A lease whose rate limit allows a start within this time stays: opening another takes longer.
 REST_SECONDS = 0.1
+# So long after a refusal the next start looks for room before it is stored.
+REFUSALS_SECONDS = 1.0
 # More deliveries than any message has.
 COUNT_EVERY_DELIVERY = 1_000_000_000
 
@@ -54,19 +58,23 @@ class Store:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.counters = Counters(database)
+        # When queues were found full last, by the monotonic clock.
+        self.full_at: dict[int, float] = {}
 
     # --- start -----------------------------------------------------------------------------
 
     def start(self, runs: Sequence[NewRun], look_for_room: bool = True) -> None:
         """Store runs with their first messages, all of them or none. Raises QueueFull.
 
-        `look_for_room` first: a refusal then costs no lock and no insert.
+        `look_for_room` first: a refusal then costs no lock and no insert. Starts that are committed
+        here find out by themselves on PostgreSQL, and look first while there are refusals.
 
         On PostgreSQL the queue and the totals count them with the commit, so that a transaction of
         the caller's keeps no others waiting; it raises QueueFullAtCommit there.
         """
         began = time.time()
-        self._start(runs, look_for_room)
+        with self._noting_full():
+            self._start(runs, look_for_room)
         if are_on():
             from flows.traces.spans import note_starts
 
@@ -74,7 +82,7 @@ class Store:
 
     def _start(self, runs: Sequence[NewRun], look_for_room: bool) -> None:
         ready, delayed = room_needed(runs)
-        if look_for_room:
+        if look_for_room and not self._finds_room_by_itself(runs, bool(delayed)):
             for queue_id in {run.queue_id for run in runs}:
                 self.refuse_if_full(queue_id, ready[queue_id], delayed[queue_id])
         now = self.database.time_of_start()
@@ -98,6 +106,28 @@ class Store:
                 totals[run.flow_name].accepted += 1
             self.counters.add_to_totals(totals)
             self.database.wake()
+
+    def _finds_room_by_itself(self, runs: Sequence[NewRun], are_delayed: bool) -> bool:
+        """Tell whether the statement that stores these runs may as well find out about the room.
+
+        Within a transaction of the caller's it would be known at the commit only.
+        """
+        if are_delayed or not (self.database.counts_with_commit and connection.get_autocommit()):
+            return False
+        quiet_since = time.monotonic() - REFUSALS_SECONDS
+        return all(self.full_at.get(run.queue_id, 0.0) < quiet_since for run in runs)
+
+    @contextmanager
+    def _noting_full(self) -> Iterator[None]:
+        # The commit of a caller's transaction comes later.
+        try:
+            yield
+        except QueueFull as full:
+            if full.queue_id is not None:
+                self.full_at[full.queue_id] = time.monotonic()
+            if isinstance(full, QueueFullAtCommit):
+                raise QueueFull(queue_id=full.queue_id) from full
+            raise
 
     def those_that_fit(self, runs: Sequence[NewRun]) -> list[NewRun]:
         """Return the runs that their queues have room for now; the first ones go first.
@@ -236,16 +266,14 @@ class Store:
 
     def ready(self) -> list[Ready]:
         """Return every queue with what the broker needs to choose one."""
-        with self.database.set_up():
-            rows = self.database.query_now(sql.READY_QUEUES)
+        rows = self.database.look(sql.READY_QUEUES)
         return [
             Ready(*row[:8], **({"asked_at": read_time(row[8])} | limits(*row[9:]))) for row in rows
         ]
 
     def has_work(self, task_lists: tuple[str, str]) -> bool:
         """Tell whether a broker of these lists has anything to look for, in a single statement."""
-        with self.database.set_up():
-            return bool(self.database.query_now(sql.HAS_WORK, task_lists)[0][0])
+        return bool(self.database.look(sql.HAS_WORK, task_lists)[0][0])
 
     def oldest_ready(self, queue_ids: Sequence[int], now: datetime) -> dict[int, datetime]:
         """Return by queue since when its oldest ready message has been ready, where there is one.
@@ -288,6 +316,48 @@ class Store:
         for queue_id, threads in begun:
             return Lease(consumer_id, queue_id, queue_id, threads)
         raise LeaseLost
+
+    def open(self, lease: Lease, owner: Owner, batch: BatchSize) -> list[HeldMessage]:
+        """Make the consumer of a lease that has none, and claim, in one transaction.
+
+        It is granted at most the threads that the lease asks for. The lease is closed where there
+        is nothing to do, or no thread is free. Raises LeaseLost where the queue is gone. Where
+        anything is raised, the lease has no consumer.
+        """
+        threads = lease.threads
+        try:
+            with self.database.transaction(pipelined=True):
+                # Before it is open: the threads of others are asked for.
+                asked = Asked(self.counters, lease, [], 0, claim=True)
+                values = [threads, owner.cluster, owner.machine, owner.pid, lease.queue_id]
+                now = self._opened(lease, self.database.ask_now(sql.OPEN_LEASE, values))
+                commit = Commit(self.counters, lease, [], 0, batch, now)
+                taken = self._claimed(commit, commit.run(True, asked=asked))
+                ended = self._end_if_idle(lease, taken, 0)
+        except BaseException:
+            lease.consumer_id, lease.threads = 0, threads
+            raise
+        lease.closed = ended
+        return taken
+
+    def _opened(self, lease: Lease, answer: Answer) -> datetime:
+        for consumer_id, at in answer():
+            now = read_time(at)
+            lease.consumer_id, lease.renewed_at = consumer_id, now.timestamp()
+            return now
+        raise LeaseLost
+
+    def find_opened(self, lease: Lease, owner: Owner, others: Collection[int]) -> bool:
+        """Give a lease the consumer that it has after all; false: it was not made.
+
+        The commit of `open` was in doubt. `others` are the owner's other consumers.
+        """
+        own = Consumer.objects.filter(
+            cluster=owner.cluster, machine=owner.machine, pid=owner.pid
+        ).exclude(pk__in=others)
+        for lease.consumer_id in own.values_list("pk", flat=True)[:1]:
+            return True
+        return False
 
     def heartbeat(self, lease: Lease) -> datetime:
         """Renew the lease and return the database's time. Raises LeaseLost.
@@ -457,12 +527,22 @@ class Store:
         """
         with self.database.transaction(pipelined=True):
             renewal = self._ask_to_renew(lease)
-            head = ask_for_head(self.database, claims_at(lease, unfinished))
+            asked = Asked(self.counters, lease, [], unfinished, claim=True)
             now = self._renewed(lease, renewal)
             commit = Commit(self.counters, lease, [], unfinished, batch, now)
-            taken = commit.run(True, marks=marks, asked_head=head)
+            taken = self._claimed(commit, commit.run(True, marks=marks, asked=asked))
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
+        return taken
+
+    def _claimed(self, commit: Commit, taken: list[HeldMessage]) -> list[HeldMessage]:
+        """Return what a commit without results has taken.
+
+        It stores nothing that a crash of the server may not lose: the messages wait again then, and
+        the lease is lost. But starts count in a rate limit.
+        """
+        if not commit.rates:
+            self.database.need_not_last()
         return taken
 
     def commit(
@@ -485,16 +565,16 @@ class Store:
         """
         has_callables = any(each.run_in_transaction for each in results)
         with self.database.transaction(pipelined=not has_callables):
-            renewal, head = self._ask_to_renew(lease), None
-            if claim and not has_callables:
-                head = ask_for_head(self.database, claims_at(lease, unfinished))
+            renewal, asked = self._ask_to_renew(lease), None
+            if not has_callables:
+                asked = Asked(self.counters, lease, results, unfinished, claim)
             now = self._renewed(lease, renewal)
             cancelled = self._held_cancelled(lease.consumer_id) if lease.cancel_requested else set()
             if has_callables:
                 results = run_in_transaction(results, cancelled)
                 cancelled = self._held_cancelled(lease.consumer_id)
             commit = Commit(self.counters, lease, results, unfinished, batch, now)
-            taken = commit.run(claim, decide, cancelled, asked_head=head)
+            taken = commit.run(claim, decide, cancelled, asked=asked)
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
         return taken

@@ -193,10 +193,20 @@ class Reach:
 EVERY_QUEUE = Reach()
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The worker process that a consumer belongs to."""
+
+    cluster: str
+    machine: str
+    pid: int
+
+
 @dataclass(slots=True)
 class Lease:
     """A consumer's right to work: where it is now, where it began, and its threads."""
 
+    # 0: it has no consumer yet.
     consumer_id: int
     queue_id: int
     home_queue_id: int

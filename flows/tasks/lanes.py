@@ -15,7 +15,7 @@ from typing import Any
 
 from flows.tasks.allowed_tasks import ENGINE_TASKS
 from flows.tasks.measures import MeasureChannel
-from flows.tasks.queue import TaskQueue
+from flows.tasks.queue import PacketChannel, TaskQueue
 from flows.tasks.stats import Notes
 from flows.tasks.unreadable import UnreadableChannel
 from scripts.protocol.waker import Waker
@@ -87,6 +87,8 @@ class Lanes:
         # How many there are to be: the broker says so, and the sentinel starts and ends them.
         self._flow_workers = RawValue("i", flow_workers)
         self.flows = TaskQueue()
+        # Which offers of the broker its workers have taken.
+        self.taken = PacketChannel()
         self.engine = [WorkerLane(self.waker.wake) for _ in range(ENGINE_WORKERS)]
         self.tasks = [WorkerLane(self.waker.wake) for _ in range(task_workers)]
         self.results = WorkerLane(self.waker.wake)
@@ -172,5 +174,6 @@ class Lanes:
         self.notes.shut()
         self.measures.shut()
         self.unreadable.shut()
+        self.taken.shut()
         for queue in (self.flows, self.results, *self.engine, *self.tasks):
             queue.shut()

@@ -17,7 +17,7 @@ from flows.tasks.allowed_tasks import ENGINE_TASKS
 from scripts.callables.leftovers import put_connections_right
 
 # They leave nothing behind, and sessions begin often.
-OWN = ENGINE_TASKS | {"flows.worker.worker.consume"}
+OWN = ENGINE_TASKS | {"flows.worker.worker.consume", "flows.worker.worker.take_offer"}
 
 # Of the worker, as it was before the task of a project that has begun last; None: none has.
 _decimals: decimal.Context | None = None

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from math import ceil
+from typing import Any
 
 from django.conf import settings
 from django.core.cache import caches
@@ -41,6 +42,7 @@ from flows.tasks.reprocessing import wake_overdue
 from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_fields
 from flows.tasks.unreadable import UnreadableQueues
 from flows.tasks.webhooks import WebhookWatch
+from flows.worker.offers import Offers
 from flows.worker.own_cluster import flow_workers, most_flow_workers, own_reach, task_workers
 from flows.worker.scaling import Scaling
 from flows.worker.shares import Shares
@@ -67,8 +69,9 @@ RATE_PATIENCE_SECONDS = 1.0
 class QueueBroker(ORM):
     """Hands out consumer sessions beside django-q2's own tasks.
 
-    A session goes to a flow worker that is free, else to one that is busy: it looks for sessions
-    that were opened for its cluster and works on several side by side. Queues take turns: the one
+    A session is offered to a flow worker that is free, which opens it with its first claim. Where
+    none is, the broker opens it: busy workers look for those that were opened for their cluster and
+    work on several side by side. Queues take turns: the one
     that was served longest ago comes first. A task is taken from its list when a worker for tasks
     is free, so that it does not wait here while another cluster could run it.
     """
@@ -84,6 +87,11 @@ class QueueBroker(ORM):
         self.scaling = Scaling(flow_workers(), most_flow_workers())
         self.served_at: dict[int, float] = {}
         self.sent: set[int] = set()
+        self.offers = Offers()
+        # As the last look has found them.
+        self.seen: dict[int, Ready] = {}
+        # At once, since the last look.
+        self.has_offered = False
         self.reaped_at = 0.0
         self.reprocessings_at = 0.0
         self.stat_at = 0.0
@@ -146,6 +154,8 @@ class QueueBroker(ORM):
         It never raises: django-q2 would stop the cluster's intake for ten seconds.
         """
         try:
+            if offers := self._offer_at_once():
+                return offers
             if self._rests():
                 return []
             self._reap_now_and_then()
@@ -155,8 +165,8 @@ class QueueBroker(ORM):
             self._hear_of_unreadable()
             queues = self._queues()
             pids, granted = self._sessions(queues)
-            opened = self._open_sessions(queues, len(pids), granted)
-            sessions = self._tasks_for_free_workers(pids | dict.fromkeys(opened))
+            sessions = self._tasks_for_free_workers(pids)
+            opened = self._open_sessions(queues, len(pids), granted, sessions)
             self._scale(queues)
             if sessions and not self.tasks_are_next:
                 # What a caller waits for goes at once; tasks are looked for the next time.
@@ -172,6 +182,35 @@ class QueueBroker(ORM):
         except (DatabaseFault, OSError) as error:
             self._start_afresh(error)
             return []
+
+    def _offer_at_once(self) -> list[tuple[int | str, str]]:
+        """Offer the queues that starts were told of, by what the last look at them has shown.
+
+        A claim finds out for itself what has changed since. Afterwards it waits a little: a look
+        would keep the worker from its claim, where there are few processors.
+        """
+        if self.listener is None:
+            return []
+        self.listener.wait(BUSY_SECONDS if self.has_offered else 0.0, self._wakers())
+        self.has_offered = False
+        told, self.listener.queues = self.listener.queues, set()
+        if not told or self.lanes is None:
+            return []
+        self.offers.end(self.lanes.taken.packets())
+        offered = {offer.queue_id for offer in self.offers}
+        known = (self.seen.get(queue_id) for queue_id in sorted(told - offered))
+        found = [queue for queue in known if queue and self._is_known_free(queue)]
+        sessions = [self._offer(queue) for queue in found[: max(self._workers() - self.busy, 0)]]
+        self.has_offered = bool(sessions)
+        return sessions
+
+    def _is_known_free(self, queue: Ready) -> bool:
+        """Whether nothing but its emptiness kept this cluster from a queue."""
+        is_bound = queue.paused or queue.rate_limit is not None or queue.slow_until is not None
+        if is_bound or queue.consumers or queue.threads < 1:
+            return False
+        rests = self.unreadable.rests(queue.queue_id, time.monotonic())
+        return self.reach.takes(queue.cluster) and not rests
 
     def _rests(self) -> bool:
         """Ask for no more than whether there is work, where none was found and none was told."""
@@ -302,6 +341,7 @@ class QueueBroker(ORM):
     def _look(self) -> None:
         for waker in self._wakers():
             waker.clear()
+        self.offers.end(self.lanes.taken.packets() if self.lanes else ())
         if self.listener is None:
             self.listener = store().database.listener()
         self.listener.look()
@@ -355,7 +395,7 @@ class QueueBroker(ORM):
         if not scripts_may_run():
             self._warn_of_the_sandbox()
             return None
-        return store().ready()
+        return self.offers.counted(store().ready())
 
     def _sessions(self, queues: list[Ready] | None) -> tuple[dict[int, int | None], Counter[int]]:
         """Return the workers of the open sessions, and the threads that they have by queue.
@@ -369,21 +409,29 @@ class QueueBroker(ORM):
             for pk, pid, queue_id, threads in self._consumers().values_list(*columns):
                 pids[pk] = pid
                 granted[queue_id] += threads
+        for offer in self.offers:
+            granted[offer.queue_id] += offer.threads
         return pids, granted
 
     def _open_sessions(
-        self, queues: list[Ready] | None, count: int, granted: Counter[int]
-    ) -> list[int]:
-        """Open a session on every queue that can be served, one each; return their ids.
+        self,
+        queues: list[Ready] | None,
+        count: int,
+        granted: Counter[int],
+        sessions: list[tuple[int | str, str]],
+    ) -> bool:
+        """Offer or open a session on every queue that can be served, one each; tell whether any is.
 
-        `count` of them are open, and have been `granted` these threads by queue.
+        `count` of them are open, and have been `granted` these threads by queue. Offers are put
+        behind the `sessions` that free workers get already.
         """
         self.is_empty = False
+        self.seen = {queue.queue_id: queue for queue in queues or ()}
         if queues is None:
-            return []
+            return False
         workers = self._workers()
-        room = SESSIONS_PER_WORKER * workers - count
-        opened = []
+        room = max(SESSIONS_PER_WORKER * workers - count - len(self.offers), 0)
+        opened = False
         self.is_empty = not any(queue.depth for queue in queues if self.reach.takes(queue.cluster))
         found = self._in_turn(queues)
         self.shares.note_free(found)
@@ -395,12 +443,36 @@ class QueueBroker(ORM):
         ]
         if not self.is_busy:
             self._ask_for_threads(queues, granted)
-        for queue in may_open[: max(room, 0)]:
-            share = ceil(queue.threads / self.shares.workers(queue.cluster, workers))
-            if pk := store().open_consumer(queue.queue_id, share, self.cluster, self.machine):
-                self.served_at[queue.queue_id] = time.monotonic()
-                opened.append(pk)
+        for queue in may_open[:room]:
+            if not self.is_busy:
+                sessions.append(self._offer(queue))
+                opened = True
+            elif self._open(queue):
+                opened = True
         return opened
+
+    def _open(self, queue: Ready) -> bool:
+        threads = self._share(queue)
+        if not store().open_consumer(queue.queue_id, threads, self.cluster, self.machine):
+            return False
+        self.served_at[queue.queue_id] = time.monotonic()
+        return True
+
+    def _offer(self, queue: Ready) -> tuple[int | str, str]:
+        threads = self._share(queue)
+        name = self.offers.make(queue.queue_id, threads)
+        self._count_busy(self.busy + 1)
+        self.served_at[queue.queue_id] = time.monotonic()
+        return session_task(name, "take_offer", (name, queue.queue_id, threads, self.cluster))
+
+    def _share(self, queue: Ready) -> int:
+        """Return the threads that a session of this cluster's may have here."""
+        part = ceil(queue.threads / self.shares.workers(queue.cluster, self._workers()))
+        return min(part, queue.threads - queue.granted_threads)
+
+    def _count_busy(self, number: int) -> None:
+        self.busy = number
+        self.is_busy = self._workers() <= number
 
     def _ask_for_threads(self, queues: list[Ready], granted: Counter[int]) -> None:
         clock = time.monotonic()
@@ -415,7 +487,9 @@ class QueueBroker(ORM):
 
         What it does is asked for first, for its end may make something else ready.
         """
-        if not self.lanes or not self.lanes.are_at_rest() or self._consumers().exists():
+        if not self.lanes or len(self.offers) or not self.lanes.are_at_rest():
+            return False
+        if self._consumers().exists():
             return False
         if flow_workers() and scripts_may_run():
             is_ready = self._in_turn(store().ready()) or self.next_start_in < RATE_PATIENCE_SECONDS
@@ -440,12 +514,12 @@ class QueueBroker(ORM):
         """Send sessions that no worker has begun to workers that are free."""
         waiting = sorted(pk for pk, pid in pids.items() if pid is None)
         self.sent &= set(waiting)
-        self.busy = len({*pids.values()} - {None}) + len(self.sent)
-        free = self._workers() - self.busy
-        self.is_busy = free < 1
-        sending = [pk for pk in waiting if pk not in self.sent][: max(free, 0)]
+        busy = len({*pids.values()} - {None}) + len(self.sent) + len(self.offers)
+        free = max(self._workers() - busy, 0)
+        sending = [pk for pk in waiting if pk not in self.sent][:free]
         self.sent |= set(sending)
-        return [(f"{SESSION}{pk}", self._session_task(pk)) for pk in sending]
+        self._count_busy(busy + len(sending))
+        return [session_task(str(pk), "consume", (pk, self.cluster)) for pk in sending]
 
     def _workers(self) -> int:
         """Return how many workers for flows there are to be now."""
@@ -467,22 +541,6 @@ class QueueBroker(ORM):
     def _consumers(self) -> QuerySet[Consumer]:
         return Consumer.objects.filter(cluster=self.cluster)
 
-    def _session_task(self, consumer_id: int) -> str:
-        """Return a session as the signed package that django-q2's pusher expects."""
-        options = {
-            "id": f"{SESSION}{consumer_id}",
-            "name": f"{SESSION}{consumer_id}",
-            "func": "flows.worker.worker.consume",
-            "args": (consumer_id, self.cluster),
-            "kwargs": {},
-            "started": timezone.now(),
-            # The truth is in our tables; django-q2 keeps no result, and no clock but the lease.
-            "save": False,
-            "timeout": -1,
-            "ack_failure": True,
-        }
-        return SignedPackage.dumps(options)
-
     def _in_turn(self, queues: list[Ready]) -> list[Ready]:
         self.next_start_in = min(
             (
@@ -496,6 +554,24 @@ class QueueBroker(ORM):
             servable(queues, self.reach),
             key=lambda queue: self.served_at.get(queue.queue_id, 0.0),
         )
+
+
+def session_task(name: str, function: str, args: tuple[Any, ...]) -> tuple[int | str, str]:
+    """Return a session as the id and the signed package that django-q2's pusher expects."""
+    name = f"{SESSION}{name}"
+    options = {
+        "id": name,
+        "name": name,
+        "func": f"flows.worker.worker.{function}",
+        "args": args,
+        "kwargs": {},
+        "started": timezone.now(),
+        # The truth is in our tables; django-q2 keeps no result, and no clock but the lease.
+        "save": False,
+        "timeout": -1,
+        "ack_failure": True,
+    }
+    return name, SignedPackage.dumps(options)
 
 
 def starts_in(queue: Ready) -> float:

@@ -157,6 +157,7 @@ class CrashSafeSentinel(Sentinel):
         this_worker.is_awaited = lambda: not lanes.flows.empty()
         this_worker.measuring = Measuring(lanes.measures)
         this_worker.unreadable = Unreadable(lanes.unreadable)
+        this_worker.note_taken = lanes.taken.post
         if rest_event is not None:
             self.broker.when_at_rest = rest_event.set
             if Conf.SCHEDULER:

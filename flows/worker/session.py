@@ -14,7 +14,7 @@ from flows.disposition import Circumstances
 from flows.errors import LeaseLost
 from flows.models import RunningAttempt
 from flows.plan import StepPlan, step_plan
-from flows.store import DeliveryResult, HeldMessage, Lease, store
+from flows.store import DeliveryResult, HeldMessage, Lease, Owner, store
 from flows.store.flow_state import StateRefused
 from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
 from flows.worker.batch_sizes import BatchSizes
@@ -57,9 +57,11 @@ UNREAD_SECONDS = 0.1
 class Session:
     """One lease: the messages it holds, what runs and what is done but not yet committed."""
 
-    def __init__(self, lease: Lease, hosts: HostPool) -> None:
+    def __init__(self, lease: Lease, hosts: HostPool, owner: Owner | None = None) -> None:
         self.lease = lease
         self.hosts = hosts
+        # Where the lease is to be opened with the first claim.
+        self.owner = owner
         self.store = store()
         self.running: dict[str, HeldMessage] = {}
         self.done: list[DeliveryResult] = []
@@ -70,8 +72,8 @@ class Session:
         # When it looked last for scripts that run for long.
         self.looked_at = self.heard_at
         self.draining_since: float | None = None
-        # Returns the threads of the worker's other sessions of this one's queue.
-        self.threads_beside: Callable[[], int] = lambda: 0
+        # Returns the leases of the worker's other sessions.
+        self.leases_beside: Callable[[], list[Lease]] = list
         # Of the largest batch, or output.
         self.most_bytes = 0
         self.cancelled: set[str] = set()
@@ -114,6 +116,8 @@ class Session:
         try:
             if self.retries.failed:
                 self._read_back()
+                if self.lease.closed:
+                    return
             if this_worker.draining.is_set():
                 self._release_waiting()
             if self.running and not self.done:
@@ -147,8 +151,10 @@ class Session:
                 raise
             logger.info("consumer %s stores apart: %r", self.lease.consumer_id, error)
             cause = error
+        if self.owner and not self.lease.consumer_id:
+            self._open_alone(self.owner)
         # Both read the lease again: the commit that failed may have changed its queue and threads.
-        if is_refused:
+        elif is_refused:
             self._read_back()
         else:
             self.store.held(self.lease)
@@ -194,6 +200,8 @@ class Session:
 
     def _store_and_claim(self, claim: bool) -> list[HeldMessage]:
         unfinished = len(self.running)
+        if not self.lease.consumer_id:
+            return self._open(claim)
         if self.done:
             return self.store.commit(
                 self.lease, self.done, in_commit, self._batch_size, unfinished, claim
@@ -202,6 +210,30 @@ class Session:
             return self.store.claim(self.lease, self._batch_size, unfinished)
         self.store.close(self.lease)
         return []
+
+    def _open(self, claim: bool) -> list[HeldMessage]:
+        """Open the lease and claim; without a claim it is never opened."""
+        if self.owner and claim:
+            return self.store.open(self.lease, self.owner, self._batch_size)
+        self.lease.closed = True
+        return []
+
+    def _open_alone(self, owner: Owner) -> None:
+        """Open the lease and claim nothing: the claim that was to open it failed.
+
+        Raises LeaseLost.
+        """
+        lease = self.lease
+        opened = self.store.open_consumer(
+            lease.queue_id, lease.threads, owner.cluster, owner.machine
+        )
+        begun = self.store.begin(opened or 0, owner.pid)
+        lease.consumer_id, lease.threads = begun.consumer_id, begun.threads
+
+    def _threads_beside(self) -> int:
+        """Return the threads of the worker's other sessions of this one's queue."""
+        queue_id = self.lease.queue_id
+        return sum(each.threads for each in self.leases_beside() if each.queue_id == queue_id)
 
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
         return self.batches.size(plan, threads)
@@ -230,7 +262,7 @@ class Session:
             else:
                 self.running |= {held.id: held for held in messages}
                 # Its queue may be another one since the commit.
-                threads = self.lease.threads + self.threads_beside()
+                threads = self.lease.threads + self._threads_beside()
                 self.hosts.submit(plan.program, plan.site, calls, threads)
             self.most_bytes = max(self.most_bytes, self.batches.note(calls))
 
@@ -428,8 +460,14 @@ class Session:
 
         A commit is whole or nothing. Where messages that are done are still held as they were,
         it did not happen and is made again; else what the lease holds now is what it took.
-        Raises LeaseLost where the lease has ended, which that commit may have done.
+        Raises LeaseLost where the lease has ended, which that commit may have done. A lease that it
+        was to open is closed where it did not.
         """
+        if self.owner and not self.lease.consumer_id:
+            others = [lease.consumer_id for lease in self.leases_beside()]
+            if not self.store.find_opened(self.lease, self.owner, others):
+                self.lease.closed = True
+                return
         held = {message.id: message for message in self.store.held(self.lease)}
         self.done = [d for d in self.done if held.get(d.held.id) == d.held]
         known = {*self.running, *(d.held.id for d in self.done)}

@@ -26,8 +26,9 @@ class Draining(Protocol):
 class ThisWorker:
     """The state that all sessions of this process share.
 
-    The cluster sets `draining`, `is_awaited`, `measuring` and `unreadable` before it forks its
-    workers. In another process nothing drains, no task waits for a worker, and nothing is measured.
+    The cluster sets `draining`, `is_awaited`, `measuring`, `unreadable` and `note_taken` before it
+    forks its workers. In another process nothing drains, no task waits for a worker, nothing is
+    measured and no broker is told.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,8 @@ class ThisWorker:
         self.is_awaited: Callable[[], bool] = bool
         self.measuring = Measuring()
         self.unreadable = Unreadable()
+        # Tells the broker that a session which it has offered is open, or will not be.
+        self.note_taken: Callable[[bytes], object] = lambda offer: None
         self._hosts: HostPool | None = None
 
     def hosts(self) -> HostPool:

@@ -11,7 +11,8 @@ from django.db import connection
 
 from flows.errors import LeaseLost
 from flows.models import Consumer
-from flows.store import store
+from flows.processes import this_machine
+from flows.store import Lease, Owner, store
 from flows.store.troubles import DATABASE_ERRORS, trouble_of
 from flows.worker.memory import LARGE_BYTES, give_back
 from flows.worker.own_cluster import own_reach
@@ -27,8 +28,19 @@ ADOPT_SECONDS = 0.05
 
 
 def consume(consumer_id: int, cluster: str) -> None:
-    """Work until this worker has nothing to do. This is the function of the django-q2 task."""
-    Worker(this_worker.hosts(), cluster).work(consumer_id)
+    """Work in a session that is open until nothing is to do: the function of a django-q2 task."""
+    close_left_open()
+    worker = Worker(this_worker.hosts(), cluster)
+    worker.begin(consumer_id)
+    worker.work()
+
+
+def take_offer(offer: str, queue_id: int, threads: int, cluster: str) -> None:
+    """Open a session and work until nothing is to do: the function of a django-q2 task."""
+    close_left_open()
+    worker = Worker(this_worker.hosts(), cluster)
+    worker.take(offer, queue_id, threads)
+    worker.work()
 
 
 class Worker:
@@ -43,10 +55,10 @@ class Worker:
         # Of the largest batch, or output.
         self.most_bytes = 0
 
-    def work(self, consumer_id: int) -> None:
-        """Work on this session, and on those that the broker opens meanwhile, until all end."""
-        close_left_open()
-        self.begin(consumer_id)
+    def work(self) -> None:
+        """Work on the sessions that have begun, and on those that the broker opens meanwhile, until
+        all end.
+        """
         try:
             while self.sessions:
                 self._collect()
@@ -76,11 +88,19 @@ class Worker:
             logger.info("consumer %s was not begun: %s", consumer_id, error)
             connection.close()
             return
-        lease.reach = own_reach()
-        session = Session(lease, self.hosts)
-        session.threads_beside = lambda: self._threads_beside(session)
+        self._add(Session(lease, self.hosts))
+
+    def take(self, offer: str, queue_id: int, threads: int) -> None:
+        """Open a session with its first claim, and tell the broker that its offer was taken."""
+        owner = Owner(self.cluster, this_machine(), os.getpid())
+        self._add(Session(Lease(0, queue_id, queue_id, threads), self.hosts, owner))
+        this_worker.note_taken(offer.encode())
+
+    def _add(self, session: Session) -> None:
+        session.lease.reach = own_reach()
+        session.leases_beside = lambda: [s.lease for s in self.sessions if s is not session]
         self._go_on(session)
-        if not lease.closed:
+        if not session.lease.closed:
             self.sessions.append(session)
 
     def _go_on(self, session: Session) -> None:
@@ -92,13 +112,6 @@ class Worker:
             logger.exception("consumer %s has failed", session.lease.consumer_id)
             session.forget()
         self.most_bytes = max(self.most_bytes, session.most_bytes)
-
-    def _threads_beside(self, session: Session) -> int:
-        return sum(
-            other.lease.threads
-            for other in self.sessions
-            if other is not session and other.lease.queue_id == session.lease.queue_id
-        )
 
     def _collect(self) -> None:
         until_adoption = max(self.adopts_at - time.monotonic(), 0.0)

@@ -24,7 +24,8 @@ from flows.models import (
 from flows.tasks.clusters import unreadable_now
 from flows.tasks.lanes import Lanes
 from flows.worker.broker import ENGINE_LIST, QueueBroker
-from tests.builders import make_flow, open_lease
+from flows.worker.offers import TAKEN_SECONDS
+from tests.builders import make_flow, open_lease, opened, run_of
 from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db
@@ -43,12 +44,8 @@ def workers(monkeypatch):
     monkeypatch.setattr(Conf, "WORKERS", 2)
 
 
-def sessions(tasks):
-    return [SignedPackage.loads(package)["args"][0] for _, package in tasks]
-
-
-def queues_of(tasks):
-    return [Consumer.objects.get(pk=pk).queue.name for pk in sessions(tasks)]
+def queues_of(broker, tasks):
+    return [Consumer.objects.get(pk=pk).queue.name for pk in opened(broker, tasks)]
 
 
 def test_django_q2_is_given_this_broker():
@@ -61,9 +58,9 @@ def test_a_ready_message_gives_one_session_on_its_queue(broker, workers):
 
     tasks = broker.dequeue()
 
-    assert queues_of(tasks) == ["flow-0"]
     assert SignedPackage.loads(tasks[0][1])["save"] is False
-    assert Consumer.objects.get().pid is None
+    assert not Consumer.objects.exists()
+    assert queues_of(broker, tasks) == ["flow-0"]
 
 
 def test_messages_wait_where_scripts_cannot_be_sandboxed(broker, workers, monkeypatch, settings):
@@ -74,7 +71,7 @@ def test_messages_wait_where_scripts_cannot_be_sandboxed(broker, workers, monkey
     assert broker.dequeue() == []
 
     settings.ASYNCENGINE_UNSEALED_SCRIPTS = True
-    assert queues_of(broker.dequeue()) == ["flow-0"]
+    assert queues_of(broker, broker.dequeue()) == ["flow-0"]
 
 
 def test_one_message_is_worth_no_second_session(broker, workers):
@@ -92,19 +89,46 @@ def test_no_more_sessions_are_sent_than_workers_are_free(broker, workers):
 
     assert len(broker.dequeue()) == 2
     assert broker.dequeue() == []
-    assert Consumer.objects.filter(pid=None).count() == 3
+    assert Consumer.objects.filter(pid=None).count() == 1
+
+
+def test_an_offer_that_no_worker_takes_is_made_again(broker, workers, monkeypatch):
+    make_flow()
+    engine.start("flow", {})
+    [(first, _)] = broker.dequeue()
+    assert broker.dequeue() == []
+
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + TAKEN_SECONDS)
+
+    [(second, _)] = broker.dequeue()
+    assert second != first
+
+
+def test_a_worker_that_has_taken_an_offer_counts_by_its_session_alone(broker, lanes):
+    make_flow()
+    run = engine.start("flow", {})
+    [(_, package)] = broker.dequeue()
+    assert broker.busy == 1
+    name, *_ = SignedPackage.loads(package)["args"]
+    engine.cancel(run_of(run.correlation_id))
+
+    lanes.taken.post(name.encode())
+    broker.dequeue()
+
+    assert broker.busy == 0
 
 
 def test_a_session_that_no_busy_worker_took_goes_to_the_first_that_is_free(broker, workers):
     for name in ("a", "b", "c"):
         make_flow(name, codes=["def run(m, c): return m"])
         engine.start(name, {})
-    first = sessions(broker.dequeue())
+    first = opened(broker, broker.dequeue())
     left = Consumer.objects.exclude(pk__in=first).get().pk
+    assert broker.dequeue() == []
 
     Consumer.objects.filter(pk__in=first).delete()
 
-    assert sessions(broker.dequeue())[0] == left
+    assert opened(broker, broker.dequeue())[0] == left
 
 
 def test_queues_take_turns(broker, monkeypatch):
@@ -115,7 +139,7 @@ def test_queues_take_turns(broker, monkeypatch):
     monkeypatch.setattr("flows.worker.broker.SESSIONS_PER_WORKER", 1)
     served = []
     for _ in range(4):
-        served += queues_of(broker.dequeue())
+        served += queues_of(broker, broker.dequeue())
         Consumer.objects.all().delete()
 
     assert served in (["a-0", "b-0"] * 2, ["b-0", "a-0"] * 2)
@@ -214,7 +238,7 @@ def test_sessions_are_opened_whatever_the_workers_for_tasks_do(broker, lanes):
     make_flow()
     engine.start("flow", {})
 
-    assert queues_of(broker.dequeue()) == ["flow-0"]
+    assert queues_of(broker, broker.dequeue()) == ["flow-0"]
 
 
 def test_no_session_is_opened_where_no_worker_is_for_flows(broker, monkeypatch):
@@ -232,8 +256,10 @@ def test_a_queue_that_cannot_be_read_rests_and_others_go_on(broker, lanes):
         engine.start(name, {})
     lanes.unreadable.send(Queue.objects.get(name="flow-0").pk, "The key is missing.", True)
 
-    assert queues_of(broker.dequeue()) == ["other-0"]
-    wait_for(lambda: queues_of(broker.dequeue()) == ["flow-0"], PATIENCE, "the end of the rest")
+    assert queues_of(broker, broker.dequeue()) == ["other-0"]
+    wait_for(
+        lambda: queues_of(broker, broker.dequeue()) == ["flow-0"], PATIENCE, "the end of the rest"
+    )
 
     times = dict.fromkeys(("tob", "timestamp"), timezone.now().isoformat())
     note = {"cluster_id": str(uuid4()), "status": "WORKING", "host": "a", "pid": 1, **times}

@@ -217,7 +217,8 @@ def test_one_session_that_fails_ends_no_other_of_its_worker(
     worker = Worker(this_worker.hosts(), "cluster")
     worker.begin(opened[0] or 0)
 
-    worker.work(opened[1] or 0)
+    worker.begin(opened[1] or 0)
+    worker.work()
 
     assert run_of(run).status == Run.Status.COMPLETED
 

@@ -16,9 +16,8 @@ from flows.store import Reach, store
 from flows.worker.broker import QueueBroker
 from flows.worker.redelivery import ACCEPTED, in_commit
 from flows.worker.results import released
-from flows.worker.this_worker import this_worker
-from flows.worker.worker import Worker
-from tests.builders import ECHO, make_flow, open_lease, run_of
+from flows.worker.worker import consume
+from tests.builders import ECHO, make_flow, open_lease, opened, run_of
 
 pytestmark = pytest.mark.django_db
 
@@ -59,7 +58,7 @@ def live(name: str, takes_unbound: bool = True, age: float = 0) -> None:
 
 
 def opened_by(broker: QueueBroker) -> set[str]:
-    broker.dequeue()
+    opened(broker, broker.dequeue())
     return set(
         Consumer.objects.filter(cluster=broker.cluster).values_list("queue__name", flat=True)
     )
@@ -119,7 +118,7 @@ def test_a_worker_takes_what_is_bound_to_the_name_of_its_cluster(monkeypatch):
     bind("flow-0", "reports")
     pk = store().open_consumer(Queue.objects.get().pk, 1, "cluster", "machine")
 
-    Worker(this_worker.hosts(), "cluster").work(pk)
+    consume(pk, "cluster")
 
     assert run_of(accepted.correlation_id).status == "COMPLETED"
 

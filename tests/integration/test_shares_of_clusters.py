@@ -14,9 +14,8 @@ from flows import engine
 from flows.models import Consumer, LiveCluster, Message, Queue, Run, Step
 from flows.store import store
 from flows.worker.broker import QueueBroker
-from flows.worker.this_worker import this_worker
-from flows.worker.worker import Worker
-from tests.builders import make_flow, open_lease
+from flows.worker.worker import consume
+from tests.builders import make_flow, open_lease, opened
 
 pytestmark = pytest.mark.django_db
 ECHO = "def run(message, context):\n    return message\n"
@@ -42,7 +41,7 @@ def live(name: str, workers: int = 2, takes_unbound: bool = True, age: float = 0
 def granted(broker: QueueBroker) -> list[int]:
     """Return the threads of each session that the broker opens while nothing else happens."""
     for _ in range(15):
-        broker.dequeue()
+        opened(broker, broker.dequeue())
     sessions = Consumer.objects.filter(cluster=broker.cluster).order_by("pk")
     return list(sessions.values_list("threads", flat=True))
 
@@ -145,7 +144,7 @@ def test_a_session_that_leaves_ends_what_it_holds_and_takes_nothing_new(broker):
     Consumer.objects.filter(pk=consumer_id).update(leaves=True)
 
     # It learns of it with what it takes first.
-    Worker(this_worker.hosts(), "b").work(consumer_id)
+    consume(consumer_id, "b")
 
     by_status = Counter(Run.objects.values_list("status", flat=True))
     assert by_status == {"COMPLETED": 4, "QUEUED": 8}

@@ -248,7 +248,7 @@ def test_an_error_that_it_swallows_takes_its_writes_back_where_the_database_want
 
 def test_what_the_database_refuses_at_the_commit_fails_alone():
     """Django's foreign keys are looked at when a transaction ends."""
-    make_recording_flow([None, ECHO])
+    make_recording_flow([None, ECHO], backoff_initial=timedelta(seconds=60))
     work("flow-0")
     engine.start("flow", {})
     work("flow-0")
@@ -271,7 +271,7 @@ def test_what_the_database_refuses_at_the_commit_fails_alone():
     ("what", "said"), [("close", "closed the connection"), ("spin", "time limit of 0.3 s")]
 )
 def test_one_that_spoils_the_transaction_fails_alone(what, said):
-    flow = make_recording_flow([None, ECHO])
+    flow = make_recording_flow([None, ECHO], backoff_initial=timedelta(seconds=60))
     script = flow.steps.first().script
     script.timeout = timedelta(seconds=0.3)
     script.save()

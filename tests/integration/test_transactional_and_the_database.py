@@ -14,6 +14,7 @@ from django.db import connection
 from flows import engine
 from flows.models import DeadLetter, Message, Run, StepRun
 from flows.monitoring import conservation
+from flows.processes import this_machine
 from flows.store import store
 from flows.worker import session as session_module
 from flows.worker import transactional
@@ -182,6 +183,6 @@ def test_a_worker_that_is_to_stop_does_not_wait_for_a_commit_that_is_refused(mon
 
     assert len(refused) >= 3
     assert Message.objects.get().consumer_id is not None
-    store().reap("machine", lambda pid: False, *[LAST_RESORT_DELAY] * 2)
+    store().reap(this_machine(), lambda pid: False, *[LAST_RESORT_DELAY] * 2)
     assert Message.objects.get().queue_id is not None
     assert imbalances() == []

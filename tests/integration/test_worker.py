@@ -7,7 +7,7 @@ from flows import engine
 from flows.models import Consumer, Message, Queue, QueueState, Run, StepRun
 from flows.store import Store, store
 from flows.worker.this_worker import this_worker
-from flows.worker.worker import Worker
+from flows.worker.worker import Worker, consume
 from scripts.pool.host_pool import HostPool
 from tests.builders import ECHO, TRAIL, make_flow, run_of, work
 from tests.waiting import wait_for
@@ -75,7 +75,7 @@ def test_a_slow_script_keeps_no_other_queue_waiting():
     assert first
     assert second
 
-    Worker(this_worker.hosts(), "cluster").work(first)
+    consume(first, "cluster")
 
     slow, quick = Run.objects.order_by("created_at")
     assert quick.status == slow.status == Run.Status.COMPLETED
@@ -94,10 +94,10 @@ def test_sessions_of_one_queue_have_the_threads_of_each_in_one_worker():
     hosts = worker.hosts
     wait_for(lambda: not hosts.collect(0.1) and sum(h.page.running > 0 for h in hosts._hosts) == 4)
     first, second = worker.sessions
-    assert (first.threads_beside(), second.threads_beside()) == (2, 2)
+    assert (first._threads_beside(), second._threads_beside()) == (2, 2)
     # It has gone on with its runs at the queue of their next step.
     first.lease.queue_id += 1
-    assert (first.threads_beside(), second.threads_beside()) == (0, 0)
+    assert (first._threads_beside(), second._threads_beside()) == (0, 0)
     for session in worker.sessions:
         session.forget()
 

@@ -1,0 +1,181 @@
+"""Sessions that a worker opens with their first claim, as its broker has offered them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django_q.conf import Conf
+
+from flows import engine
+from flows.errors import LeaseLost
+from flows.models import Consumer, Message, Queue, Run, StepRun
+from flows.store import Lease, Owner, Ready, Store, store
+from flows.tasks.lanes import Lanes
+from flows.worker.broker import QueueBroker
+from flows.worker.this_worker import this_worker
+from flows.worker.worker import Worker, take_offer
+from tests.builders import ECHO, make_flow, open_lease, opened, run_of
+from tests.databases import is_postgresql
+from tests.integration.test_database_trouble import CODES, refuse
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OWNER = Owner("cluster", "machine", 1)
+
+
+def test_a_taken_offer_is_told_and_its_session_ends_with_its_work(monkeypatch):
+    told: list[bytes] = []
+    monkeypatch.setattr(this_worker, "note_taken", told.append)
+    make_flow()
+    run = engine.start("flow", {})
+
+    take_offer("offer", Queue.objects.get(name="flow-0").pk, 4, "cluster")
+
+    assert told == [b"offer"]
+    assert run_of(run.correlation_id).status == Run.Status.COMPLETED
+    assert not Consumer.objects.exists()
+
+
+def test_an_offer_of_an_empty_queue_leaves_nothing():
+    make_flow()
+
+    take_offer("offer", Queue.objects.get(name="flow-0").pk, 4, "cluster")
+
+    assert not Consumer.objects.exists()
+
+
+@pytest.mark.parametrize(("wanted", "others", "granted"), [(4, 0, 4), (4, 1, 3), (2, 1, 2)])
+def test_a_session_that_opens_gets_no_more_threads_than_are_free(wanted, others, granted):
+    make_flow(codes=[ECHO], threads=4)
+    engine.start_many("flow", [{}] * 9)
+    queue_id = Queue.objects.get().pk
+    if others:
+        open_lease("flow-0", others)
+    lease = Lease(0, queue_id, queue_id, wanted)
+
+    taken = store().open(lease, OWNER, lambda plan, threads: threads)
+
+    assert (len(taken), lease.threads) == (granted, granted)
+    assert Consumer.objects.get(pk=lease.consumer_id).threads == granted
+
+
+def test_a_session_that_finds_no_free_thread_is_not_opened():
+    make_flow(codes=[ECHO], threads=4)
+    engine.start("flow", {})
+    open_lease("flow-0", 4)
+    queue_id = Queue.objects.get().pk
+    lease = Lease(0, queue_id, queue_id, 2)
+
+    assert store().open(lease, OWNER, lambda plan, threads: threads) == []
+
+    assert lease.closed
+    assert Consumer.objects.count() == 1
+
+
+def test_a_session_of_a_queue_that_is_gone_is_not_opened():
+    lease = Lease(0, 10**9, 10**9, 2)
+
+    with pytest.raises(LeaseLost):
+        store().open(lease, OWNER, lambda plan, threads: threads)
+
+    assert not Consumer.objects.exists()
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_a_session_whose_opening_is_in_doubt_finds_out_whether_it_is_open(monkeypatch, is_made):
+    make_flow(codes=[ECHO])
+    run = engine.start("flow", {})
+    queue_id, opening = Queue.objects.get().pk, Store.open
+
+    def in_doubt(self, lease, owner, batch):
+        monkeypatch.setattr(Store, "open", opening)
+        if is_made:
+            opening(self, lease, owner, batch)
+            lease.consumer_id = 0
+        refuse(CODES[0])
+
+    monkeypatch.setattr(Store, "open", in_doubt)
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.take("offer", queue_id, 4)
+    worker.work()
+
+    if is_made:
+        assert run_of(run.correlation_id).status == Run.Status.COMPLETED
+        assert StepRun.objects.get().delivery == 1
+    else:
+        assert Message.objects.get().deliveries == 0
+    assert not Consumer.objects.exists()
+
+
+@pytest.fixture
+def broker(monkeypatch) -> Iterator[QueueBroker]:
+    """The broker of a cluster with two workers, which has looked at the queue of a flow."""
+    monkeypatch.setattr(Conf, "WORKERS", 2)
+    make_flow(codes=[ECHO])
+    broker = QueueBroker()
+    broker.lanes = Lanes(flow_workers=2, task_workers=1)
+    broker.dequeue()
+    yield broker
+    broker.lanes.shut()
+    if broker.listener:
+        broker.listener.close()
+
+
+@pytest.fixture
+def looks(broker, monkeypatch) -> list[bool]:
+    """Where something is put for each look of the broker at all queues."""
+    looks: list[bool] = []
+    ready = Store.ready
+
+    def look(self: Store) -> list[Ready]:
+        looks.append(True)
+        return ready(self)
+
+    monkeypatch.setattr(Store, "ready", look)
+    return looks
+
+
+def handed_out(broker: QueueBroker) -> list[str]:
+    """Return the queues whose sessions the broker hands out next."""
+    while not (tasks := broker.dequeue()):
+        pass
+    return [Consumer.objects.get(pk=pk).queue.name for pk in opened(broker, tasks)]
+
+
+@pytest.mark.skipif(not is_postgresql(), reason="SQLite tells no queue")
+def test_a_start_is_offered_before_the_broker_has_looked_at_all_queues(broker, looks):
+    broker.dequeue()
+    looks.clear()
+
+    engine.start("flow", {})
+
+    assert handed_out(broker) == ["flow-0"]
+    assert looks == []
+
+
+@pytest.mark.parametrize(
+    "bound", [{"paused": True}, {"rate_count": 1, "rate_period": timedelta(seconds=1)}]
+)
+def test_what_the_last_look_found_bound_is_not_offered_at_once(broker, looks, bound):
+    Queue.objects.update(**bound)
+    broker.is_quiet = False
+    broker.dequeue()
+    looks.clear()
+
+    engine.start("flow", {})
+    broker.dequeue()
+    broker.dequeue()
+
+    assert looks
+
+
+def test_a_queue_that_was_paused_since_the_last_look_is_offered_for_nothing(broker):
+    Queue.objects.update(paused=True)
+    run = engine.start("flow", {})
+
+    take_offer("offer", Queue.objects.get().pk, 4, "cluster")
+
+    assert run_of(run.correlation_id).status == Run.Status.QUEUED
+    assert not Consumer.objects.exists()
