@@ -3,13 +3,15 @@
 Its processes share what is loaded, and one that is started again answers at once.
 """
 
-import gc
 import multiprocessing
 import os
+from importlib import import_module
 
 import django
 from django.urls import get_resolver
 from granian.cli import entrypoint
+
+from scripts.host.forks import prepare_for_forks
 
 
 def load() -> None:
@@ -17,9 +19,8 @@ def load() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
     django.setup()
     _ = get_resolver().url_patterns
-    # The collector would write to the pages of each object that lives on.
-    gc.collect()
-    gc.freeze()
+    import_module("asyncengine.asgi")
+    prepare_for_forks()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ no orphan works on, and the main process alone obeys the stop signals.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -39,6 +38,7 @@ from flows.worker.measuring import Measuring
 from flows.worker.own_cluster import flow_workers, task_workers
 from flows.worker.this_worker import this_worker
 from flows.worker.unreadable import Unreadable
+from scripts.host.forks import prepare_for_forks
 from scripts.protocol.waker import Waker
 
 logger = logging.getLogger(__name__)
@@ -263,9 +263,7 @@ class CrashSafeCluster(Cluster):
 
     def _spawn_sentinel(self) -> None:
         db.connections.close_all()
-        # Processes share what is loaded: the collector of none writes to it any more.
-        gc.collect()
-        gc.freeze()
+        prepare_for_forks()
         self.start_event = Flag()
         self.sentinel = get_mp_context().Process(
             target=CrashSafeSentinel,

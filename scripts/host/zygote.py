@@ -7,7 +7,6 @@ commands, and in `_become_host` a forked process turns into a host. The worker's
 """
 
 import contextlib
-import gc
 import importlib.machinery
 import mmap
 import os
@@ -20,6 +19,7 @@ from typing import NoReturn
 
 from scripts.host import interruption
 from scripts.host.channel import Channel
+from scripts.host.forks import prepare_for_forks
 from scripts.host.host import Host
 from scripts.host.languages import preload
 from scripts.host.sandbox import die_with_parent, enter_sandbox, is_closed
@@ -187,8 +187,7 @@ def _prepare() -> None:
     # Nothing can be loaded any more: an import fails at once, without looking for files.
     sys.meta_path.remove(importlib.machinery.PathFinder)
     sys.path.clear()
-    gc.collect()
-    gc.freeze()
+    prepare_for_forks()
 
 
 def _become_host(

@@ -1,0 +1,28 @@
+import subprocess
+import sys
+
+import pytest
+
+# Leaves a gap of 96 bytes on each of 4,000 pages, and then counts the pages of 4,000 new blocks.
+GAPS = """
+import ctypes, os
+from scripts.host.forks import prepare_for_forks
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [(libc.malloc(96), libc.malloc(4000)) for _ in range(4000)]
+for small, _ in blocks:
+    libc.free(small)
+prepare_for_forks()
+if os.fork() == 0:
+    print(len({libc.malloc(96) // 4096 for _ in range(4000)}), flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone tells its gaps")
+def test_what_a_forked_process_allocates_is_not_spread_over_shared_pages() -> None:
+    ran = subprocess.run([sys.executable, "-c", GAPS], capture_output=True, text=True, check=True)
+
+    assert int(ran.stdout) < 400
