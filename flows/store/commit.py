@@ -15,7 +15,7 @@ from flows.models import DeadLetter, Run
 from flows.models.keep import Keep
 from flows.models.quiet_end import note_quiet_ends
 from flows.plan import StepPlan, step_plan
-from flows.signals import announce_end, announce_letter
+from flows.signals import announce_end, announce_letter, run_finished
 from flows.store import sql
 from flows.store.asked import Asked, ask_for_head, found_head
 from flows.store.branches import Branches
@@ -465,11 +465,13 @@ class Commit:
 
     def _totals(self) -> FlowTotalsChanges:
         """Return what the totals of flows change by; a cancellation has counted its run itself."""
-        totals = self.branches.totals
+        totals, is_awaited = self.branches.totals, run_finished.has_listeners()
         for done in self.completed:
             flow_name = step_plan(done.held.step_id).site.flow
             totals[flow_name].completed += 1
-            announce_end(done.held.run_id, flow_name, Run.Status.COMPLETED)
+            # Asked once: Django's answer is slow.
+            if is_awaited:
+                announce_end(done.held.run_id, flow_name, Run.Status.COMPLETED)
         for done in self.dead:
             flow_name = step_plan(done.held.step_id).site.flow
             totals[flow_name].letters_made += 1
