@@ -38,7 +38,10 @@ class Workers:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Sample the memory of the cluster meanwhile, where it was started for the bench."""
+        """Sample the memory of the cluster meanwhile, where it was started for the bench.
+
+        This takes processor time.
+        """
         with ExitStack() as stack:
             if self._child:
                 stack.enter_context(self._pss)
@@ -70,8 +73,7 @@ def workers_for(bench: Workbench) -> Iterator[Workers]:
     """
     with running_cluster(bench) as workers:
         warm_up(bench)
-        with workers.watched():
-            yield workers
+        yield workers
 
 
 @contextmanager

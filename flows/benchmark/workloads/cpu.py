@@ -17,6 +17,7 @@ def measure(options: Options) -> Figures:
     with (
         workbench([BenchStep(COMPUTING)], options.runs + CHUNK) as bench,
         workers_for(bench) as workers,
+        workers.watched(),
     ):
         each_second = options.runs / bench.seconds_of(options.runs)
         ideal = usable_cores() / CPU_SECONDS

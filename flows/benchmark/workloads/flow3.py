@@ -21,6 +21,7 @@ def measure(options: Options) -> Figures:
     with (
         workbench(steps, options.runs + CHUNK, **made) as bench,
         workers_for(bench) as workers,
+        workers.watched(),
     ):
         started_at = time.monotonic()
         bench.start_all(options.runs)

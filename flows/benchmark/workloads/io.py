@@ -16,6 +16,7 @@ def measure(options: Options) -> Figures:
     with (
         workbench([BenchStep(SLEEPING, THREADS)], options.runs + CHUNK) as bench,
         workers_for(bench) as workers,
+        workers.watched(),
     ):
         each_second = options.runs / bench.seconds_of(options.runs)
         return {
