@@ -34,6 +34,9 @@ class _Encoder(DjangoJSONEncoder):
         return super().default(plain) if plain is value else plain
 
 
+_ENCODER = _Encoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+
+
 class _Fault(Exception):
     """The reason why a value cannot be written."""
 
@@ -49,10 +52,7 @@ def write_payload(payload: Any) -> bytes:
 
 
 def _written(payload: Any) -> bytes:
-    text = json.dumps(
-        payload, cls=_Encoder, allow_nan=False, ensure_ascii=False, separators=(",", ":")
-    )
-    return text.encode()
+    return _ENCODER.encode(payload).encode()
 
 
 def _written_with_care(payload: Any, error: Exception) -> bytes:

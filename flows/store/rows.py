@@ -22,9 +22,10 @@ def new_run_row(run: NewRun, at: str) -> dict[str, object]:
 
 
 def message_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[str, object]:
+    run_id = run.correlation_id.hex
     return {
-        "id": (message_id or run.correlation_id).hex,
-        "run_id": run.correlation_id.hex,
+        "id": message_id.hex if message_id else run_id,
+        "run_id": run_id,
         "step_id": run.step_id,
         "queue_id": run.queue_id,
         "body": run.body,
