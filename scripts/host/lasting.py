@@ -10,6 +10,7 @@ import json
 import re
 import traceback
 from pathlib import Path
+from types import ModuleType
 
 from scripts.host.config_values import ConfigValues
 from scripts.host.context import Context
@@ -54,7 +55,11 @@ def is_wrong_call(error: BaseException) -> bool:
 
 
 def is_unknown_name(error: BaseException) -> bool:
-    """Say whether a name stands nowhere: it is not one of a variable that has no value yet."""
+    """Say whether a name stands nowhere, also in a module: it is not that of a variable that has no
+    value yet.
+    """
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        return True
     return type(error) is NameError and str(error) == f"name {error.name!r} is not defined"
 
 

@@ -260,6 +260,7 @@ WRONG_CALLS = [
     ('c.nope()', 'context.nope();'),
     ('c.nope.again', 'context.nope.again;'),
     ('pric(m)', 'pric(context.Data);'),
+    ('import math; math.sqroot(2)', 'Math.sqroot(2);'),
 ]  # fmt: skip
 
 

@@ -27,8 +27,11 @@ MISSING = {
 }
 NO_MODULE = "ReferenceError: could not load module "
 _UNDEFINED = re.compile(r"^ReferenceError: ([\w$]+) is not defined$")
-# Of the objects of the engine, not of what came with the message.
-_OURS = r"(?:context|http|ftos|console)(?!\.(?:Data|waitState)\b)(?:\.\w+)?"
+# Of the objects of the engine and of the language, not of what came with the message.
+_OBJECTS = (
+    "context|http|ftos|console|Array|Date|JSON|Math|Number|Object|Promise|Reflect|String|crypto"
+)
+_OURS = rf"(?:{_OBJECTS})(?!\.(?:Data|waitState)\b)(?:\.\w+)?"
 _NOT_OURS = re.compile(rf"^TypeError: (?:{_OURS}\.\w+ is not a function|.*: {_OURS} is undefined)$")
 
 _MODULES = re.compile(r"^\s*(import\b(?!\s*\()|export\b)")
@@ -72,7 +75,7 @@ def never_there(name: str) -> str:
 
 
 def is_unknown_name(message: str, told: str) -> bool:
-    """Whether an error is about a name that stands nowhere, or one that the engine's objects lack.
+    """Whether an error is about a name that stands nowhere, also in the objects of every script.
 
     `told` is the message with the value that it is about.
     """
