@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
 from django.conf import settings
 from django.db import transaction
 from uuid_utils.compat import uuid7
@@ -164,15 +165,24 @@ class Trial:
     def as_json(self) -> str:
         """Return all of it as the text of a JSON object, with the digits of its values."""
         error = self.error
-        plain = {
+        wait_state = error.state if isinstance(error, ScriptWait) else ""
+        written = {
             "outcome": self.outcome,
+            "output": _fragment(self.output),
             "error": None if error is None else str(error),
             "line": self.line,
             "traceback": self.traceback or None,
             "code": getattr(error, "code", None),
+            "details": _fragment(getattr(error, "details", None)),
             "after": getattr(error, "after", None),
+            "waitState": _fragment(wait_state),
             "finishes": self.finishes,
             "goesTo": self.goes_to or None,
+            "starts": [
+                {"flow": each["flow"], "payload": _fragment(each["payload"])}
+                for each in self.starts
+            ],
+            "state": {key: _fragment(text) for key, text in self.state.items()},
             "progress": self.progress,
             "warning": self.warning,
             "faults": self.faults,
@@ -180,30 +190,16 @@ class Trial:
             "milliseconds": round(self.seconds * 1000, 1),
             "memoryMb": round(self.peak_bytes / 2**20, 1),
         }
-        waits = error.state if isinstance(error, ScriptWait) else ""
-        texts = {
-            **{name: json.dumps(value, ensure_ascii=False) for name, value in plain.items()},
-            "output": self.output or "null",
-            "details": getattr(error, "details", None) or "null",
-            "waitState": waits or "null",
-            "state": _object(self.state),
-            "starts": f"[{', '.join(map(_start_as_json, self.starts))}]",
-        }
-        return _object(texts)
+        return orjson.dumps(written).decode()
 
     @property
     def traceback(self) -> str:
         return getattr(self.error, "traceback", "")
 
 
-def _object(members: Mapping[str, str]) -> str:
-    """Return the text of a JSON object by those of its values."""
-    written = (f"{json.dumps(name, ensure_ascii=False)}: {text}" for name, text in members.items())
-    return f"{{{', '.join(written)}}}"
-
-
-def _start_as_json(start: Mapping[str, str]) -> str:
-    return _object({"flow": json.dumps(start["flow"]), "payload": start["payload"]})
+def _fragment(text: str | None) -> orjson.Fragment | None:
+    """Return JSON text as it is written into other JSON."""
+    return orjson.Fragment(text) if text else None
 
 
 def sample_message(text: str) -> SampleMessage:

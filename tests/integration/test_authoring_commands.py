@@ -109,6 +109,21 @@ def test_dead_letters_are_listed_and_reprocessed_with_the_newest_script(flow):
     assert run_of(run.pk).status == "COMPLETED"
 
 
+def test_a_dead_letter_is_shown_with_its_payload_and_details(flow):
+    script = flow.steps.get().script
+    script.code = "def run(message, context):\n    raise Reject('no', 'J2', {'n': 1.5})\n"
+    script.save()
+    started(flow, 1)
+    letter = DeadLetter.objects.get()
+
+    shown = json.loads(said("dead_letters", "show", str(letter.pk)))
+
+    assert (shown["code"], shown["details"], shown["error"]) == ("J2", {"n": 1.5}, "no")
+    assert shown["payload"] == {"n": 1}
+    with pytest.raises(CommandError, match="There is no dead letter 77"):
+        said("dead_letters", "show", "77")
+
+
 def test_dead_letters_are_reprocessed_with_another_payload_or_discarded(flow):
     runs = [started(flow, -1), started(flow, -2)]
     first, second = DeadLetter.objects.order_by("id")

@@ -4,14 +4,17 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
+import orjson
 from django.core.management.base import BaseCommand, CommandError
 
 from flows import engine
 from flows.dead_letters import DeadLetterFilter
-from flows.errors import FlowError
+from flows.errors import FlowError, PayloadUnreadable
+from flows.message.envelope import payload_of
 from flows.models import DeadLetter
 from flows.monitoring.times import rfc3339
 from scripts.checks import ENGINE
+from scripts.protocol.json_layout import indented
 
 MOST = 100
 FILTERS = {
@@ -27,7 +30,7 @@ FILTERS = {
 
 class Command(BaseCommand):
     requires_system_checks = (ENGINE,)
-    help = "Lists open dead letters, puts them back or discards them."
+    help = "Lists open dead letters, shows one, puts them back or discards them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
@@ -36,6 +39,10 @@ class Command(BaseCommand):
             "--limit", type=int, default=MOST, metavar="N", help=f"At most these. Default: {MOST}"
         )
         listing.add_argument("--json", action="store_true", help="Print one JSON object a line.")
+        showing = verbs.add_parser(
+            "show", help="Print one as a JSON object, with its payload and the details of a Reject."
+        )
+        showing.add_argument("id", metavar="ID", type=int)
         back = verbs.add_parser("reprocess", help="Put them back at the step where they failed.")
         back.add_argument(
             "--newest",
@@ -55,6 +62,9 @@ class Command(BaseCommand):
                 )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["verb"] == "show":
+            self.stdout.write(indented(_whole(options["id"])))
+            return
         chosen: dict[str, Any] = {
             of: options[name] for name, of in FILTERS.items() if options[name] is not None
         }
@@ -102,6 +112,21 @@ def _chosen(ids: tuple[int, ...], chosen: dict[str, Any]) -> list[int]:
     if missing := [pk for pk in ids if pk not in found]:
         raise CommandError(f"There are no dead letters {', '.join(map(str, missing))}.")
     return list(ids)
+
+
+def _whole(pk: int) -> str:
+    try:
+        letter = DeadLetter.objects.select_related("step__flow_version").get(pk=pk)
+    except DeadLetter.DoesNotExist:
+        raise CommandError(f"There is no dead letter {pk}.") from None
+    except PayloadUnreadable as error:
+        raise CommandError(str(error)) from error
+    payload, details = payload_of(letter.body), letter.details
+    bodies = {
+        "details": None if details is None else orjson.Fragment(details),
+        "payload": None if payload is None else orjson.Fragment(payload),
+    }
+    return orjson.dumps({**_document(letter), **bodies}).decode()
 
 
 def _document(letter: DeadLetter) -> dict[str, Any]:
