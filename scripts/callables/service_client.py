@@ -137,6 +137,7 @@ def use_start_service(service: CallService) -> None:
 
 def _secret(program: Program, name: str, *, for_script: bool = False) -> str:
     # Imported late: reads the database, which a callable without secrets does not need.
+    from scripts.models.encryption import NotDecryptable
     from scripts.models.secret_values import (
         SecretNotReadable,
         SecretUnavailable,
@@ -151,14 +152,16 @@ def _secret(program: Program, name: str, *, for_script: bool = False) -> str:
     except SecretNotReadable as error:
         raise RequestFailed(str(error), "not-readable") from error
     except SecretUnavailable as error:
-        raise RequestFailed(str(error), "unknown") from error
+        is_there = isinstance(error.__cause__, NotDecryptable)
+        raise RequestFailed(str(error), "unavailable" if is_there else "unknown") from error
 
 
 def _config(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:
     # Imported late: reads the database, which a callable without values does not need.
-    from scripts.services.engine import ConfigService
+    # Not by the service of scripts: that closes the connection, which the callable may use.
+    from scripts.models.configuration_values import age_for, configuration_values
 
-    return ConfigService()(program, request, deadline)
+    return {"values": configuration_values(age_for(request))}
 
 
 def _flow_states(program: Program, request: dict[str, Any], deadline: float) -> dict[str, Any]:

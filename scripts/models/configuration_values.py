@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from scripts.models.configuration_value import ConfigurationValue
 
@@ -20,6 +21,11 @@ def configuration_values(seconds: float = KEPT_SECONDS) -> dict[str, str]:
         values = dict(ConfigurationValue.objects.values_list("name", "value"))
         _kept[:] = [(time.monotonic(), values)]
     return _kept[0][1]
+
+
+def age_for(request: dict[str, Any]) -> float:
+    """Return how old the values of a request may be: `isNewest` is set where one was missing."""
+    return KEPT_SECONDS_OF_MISSING if request.get("isNewest") else KEPT_SECONDS
 
 
 def forget_configuration_values() -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.models.configuration_values import (
-    KEPT_SECONDS,
-    KEPT_SECONDS_OF_MISSING,
-    configuration_values,
-)
+from scripts.models.configuration_values import age_for, configuration_values
 from scripts.models.encryption import NotDecryptable
 from scripts.models.secret_values import (
     SecretNotReadable,
@@ -59,9 +55,8 @@ class ConfigService:
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
-        seconds = KEPT_SECONDS_OF_MISSING if request.get("isNewest") else KEPT_SECONDS
         try:
-            values = read_patiently(lambda: configuration_values(seconds), deadline)
+            values = read_patiently(lambda: configuration_values(age_for(request)), deadline)
             return {"values": values}
         finally:
             let_go()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -12,9 +13,11 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from scripts.callables.service_client import CallableServices
 from scripts.models import Script, Secret, secret_values
+from scripts.models.configuration_values import forget_configuration_values
 from scripts.models.secret_values import SecretUnavailable, forget_secrets, secret_value
-from scripts.protocol.calls import Program
+from scripts.protocol.calls import Call, CallSite, Program
 from scripts.protocol.services import RequestFailed
 from scripts.services.engine import SecretService, engine_services
 
@@ -154,3 +157,32 @@ def test_a_secret_that_is_not_readable_enters_no_script():
     stranger = Program(2, "other", "python", "", 1.0, 64)
     with pytest.raises(RequestFailed, match="was not given"):
         services["sign"](stranger, signing, deadline)
+
+
+def services_of_a_callable() -> CallableServices:
+    program = Program(0, "c", "callable", "a.b", 5, 64, secrets=("shop.key", "none"))
+    site = CallSite("f", "s", "q", False)
+    return CallableServices(program, 5, site, Call("k", "c", 1, "d", b"{}"))
+
+
+def reply_to(service: str, **request: str) -> dict[str, Any]:
+    services = services_of_a_callable()
+    return services.read_reply(0, services.send_request(0, service, request))[1]
+
+
+def test_a_callable_is_told_a_secret_without_a_key_from_one_that_is_not_there(settings):
+    make_secret()
+    settings.ASYNCENGINE_SECRETS_KEYS = [NEW]
+
+    assert reply_to("secret", name="shop.key")["kind"] == "unavailable"
+    assert reply_to("secret", name="none")["kind"] == "unknown"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_callable_keeps_its_connection_when_it_reads_a_value():
+    forget_configuration_values()
+    connection.ensure_connection()
+    before = connection.connection
+
+    assert reply_to("config")["values"] == {}
+    assert connection.connection is before
