@@ -366,6 +366,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "opts": self.opts,
             "count": found.count(),
             "left_out": len(ids) - len(operated),
+            "most": len(ids) == MOST_IDS and MOST_IDS,
             "steps": count_by_step(found),
             "ids": ",".join(str(letter.pk) for letter in operated),
             "back_url": list_of(DeadLetter),

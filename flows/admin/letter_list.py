@@ -43,13 +43,21 @@ FIELDS = {
 }
 
 
+class AtLeast(int):
+    """A number of rows that were counted no further; pages show it with a plus sign."""
+
+    def __str__(self) -> str:
+        return f"{int(self):,}+"
+
+
 class BoundedPaginator(Paginator):
     """Counts no more rows than a few hundred pages need."""
 
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return rows.order_by()[:MOST_COUNTED].count()
+        counted: int = rows.order_by()[:MOST_COUNTED].count()
+        return AtLeast(counted) if counted == MOST_COUNTED else counted
 
 
 class DeadAtFilter(TimeRangeFilter):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from typing import Any
 
 import pytest
@@ -48,6 +49,14 @@ def test_list_shows_the_line_that_names_the_error(client, world):
 
     assert "TimeoutError: no answer" in content
     assert "Traceback" not in content
+
+
+def test_a_list_that_is_counted_no_further_says_so(client, world, monkeypatch):
+    monkeypatch.setattr("flows.admin.letter_list.MOST_COUNTED", 1)
+
+    text = client.get(LIST).content.decode()
+
+    assert re.search(r"\b1\+\s+dead letter", text)
 
 
 FILTERED: list[Any] = [
@@ -477,6 +486,15 @@ def test_dead_letters_are_discarded_from_the_list_after_a_yes(client, world):
     assert messages_of(response) == ["Discarded: 1."]
     assert not DeadLetter.objects.open().exists()
     assert AuditEntry.objects.get(verb="discard").reason == "a test order"
+
+
+def test_a_list_that_is_too_long_to_be_discarded_at_once_says_so(client, world, monkeypatch):
+    monkeypatch.setattr("flows.admin.dead_letters.MOST_IDS", 1)
+    data = {"action": "discard_selected", "_selected_action": [world.dead_letter.pk]}
+
+    asked = client.post(LIST, data, follow=True).content.decode()
+
+    assert "No more than 1 are discarded at once." in asked
 
 
 def test_who_may_only_look_cannot_discard(staff_client, world):
