@@ -200,6 +200,12 @@ OTHER_PAGES = [
     Page("flows_run_from_step", arguments=lambda: [*failed(), 0]),
     # The page of a run in another state.
     Page("flows_run_change", arguments=failed, title="flows_run_change_failed"),
+    # Lists as operators confine them.
+    Page("flows_run_changelist", query="?status=FAILED", title="flows_run_changelist_failed"),
+    *(
+        Page(f"{name}_changelist", query="?q=refused", title=f"{name}_changelist_search")
+        for name in ("flows_run", "flows_deadletter", "flows_auditentry")
+    ),
     # Live parts, and the dialogs of buttons.
     Page("search", PART, query="?s=orders"),
     Page("flows_home", PART),
