@@ -30,7 +30,8 @@ class World:
         self.realm = realm
         self.prelude = prelude
         self.engine = realm.keep(realm.run(prelude.core))
-        self._call(SOURCE, realm.string(parts_of_prelude.unserializable()))
+        sources = map(parts_of_prelude.source_of, ("unserializable", "copies"))
+        self._call(SOURCE, *map(realm.string, sources))
         self._call(PART, realm.run(parts_of_prelude.random()))
         for part, make_data in prelude.parts:
             given = [] if make_data is None else [realm.string(make_data())]

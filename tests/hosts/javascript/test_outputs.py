@@ -4,10 +4,14 @@ from typing import Any
 
 import pytest
 
+from scripts.host.context import Context
+from scripts.host.languages.javascript import JavaScriptScript
+from scripts.host.log import CallLog
+from scripts.protocol.envelope import encode
 from scripts.protocol.errors import (
     OutputInvalid,
 )
-from tests.hosts.javascript.helpers import run
+from tests.hosts.javascript.helpers import Replies, run
 
 
 def test_output_is_copied_at_once_and_the_last_one_counts() -> None:
@@ -137,3 +141,73 @@ def test_keys_and_texts_full_of_digits_stay_as_they_are() -> None:
     payload = {"12345678901234567890": 'a "quoted\\" 12345678901234567890'}
 
     assert run("setData(context.Data.payload)", payload) == payload
+
+
+ALIKE = (
+    '{"a":1.10,"b":1.1,"rows":[{"amount":1.10},{"amount":1.1},{"amount":1.100}],'
+    '"list":[1.10,1.1],"2":1.50,"1":1.0}'
+)
+ROWS = '[{"amount":1.10},{"amount":1.1},{"amount":1.100}]'
+SORTED = '{"1":1.0,"2":1.50,' + ALIKE[1 : ALIKE.index(',"2"')] + "}"
+
+
+def as_written(code: str, payload: str = ALIKE) -> str:
+    """Return the output of a script digit for digit."""
+    context = Context("c", "f", "s", "q", 1, "d", CallLog(), Replies(), 1, lambda call, done: None)
+    script = JavaScriptScript("pricing", f"const p = context.Data.payload;\n{code}", (), 64)
+    output = script.run(f'{{"payload":{payload}}}'.encode(), context)
+    return encode(output, context._numerals).decode()
+
+
+@pytest.mark.parametrize(
+    ("copied", "written"),
+    [
+        ("p", ALIKE),
+        ("{ ...p }", SORTED),
+        ("Object.assign({}, p)", SORTED),
+        ("structuredClone(p)", ALIKE),
+        ("structuredClone([p.list, 1.1])", "[[1.10,1.1],1.1]"),
+        ("Object.fromEntries(Object.entries(p))", SORTED),
+        ("p.rows.map((row) => ({ ...row }))", ROWS),
+        ("p.rows.map(({ ...row }) => row).filter((row) => row.amount)", ROWS),
+        (
+            "p.rows.map((row) => Object.assign({ x: 1 }, row)).slice(0, 1)",
+            '[{"x":1,"amount":1.10}]',
+        ),
+        ("p.rows.toReversed()[0]", '{"amount":1.100}'),
+        ("{ ...p.rows[0], amount: 2.5 }", '{"amount":2.5}'),
+        ("p.list.map((each) => each)", "[1.10,1.1]"),
+        ("[...p.list]", "[1.10,1.1]"),
+        ("{ a: p.a, b: p.b }", '{"a":1.10,"b":1.1}'),
+        # Where it cannot be known it is as JavaScript writes it.
+        (
+            "p.rows.map(({ amount }) => ({ amount }))",
+            '[{"amount":1.1},{"amount":1.1},{"amount":1.1}]',
+        ),
+        ("[...p.list, 2]", "[1.1,1.1,2]"),
+        ("{ c: p.a }", '{"c":1.1}'),
+    ],
+)
+def test_numbers_of_one_value_keep_their_own_digits_in_copies(copied: str, written: str) -> None:
+    assert as_written(f"setData({copied})") == written
+
+
+def test_an_array_that_has_changed_since_is_looked_at_again() -> None:
+    code = "const a = [...p.list]; setData(a); a[0] = 7.5; a.push(1.1); setData(a);"
+
+    assert as_written(code) == "[7.5,1.1,1.1]"
+
+
+def test_what_keeps_the_digits_is_not_seen_by_the_script() -> None:
+    code = """
+const row = p.rows[0];
+setData([Reflect.ownKeys(row), Object.getOwnPropertySymbols({ ...row }), Object.keys(row),
+  JSON.stringify(row), Reflect.ownKeys.name, Object.getOwnPropertySymbols.length]);
+"""
+
+    assert as_written(code) == '[["amount"],[],["amount"],"{\\"amount\\":1.1}","ownKeys",1]'
+
+
+def test_a_symbol_of_the_script_is_refused_beside_the_digits() -> None:
+    with pytest.raises(OutputInvalid, match="has a symbol as a key"):
+        run("setData({ ...context.Data, [Symbol()]: 1 })", body=b'{"payload":1.50}')

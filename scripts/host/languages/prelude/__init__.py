@@ -22,6 +22,7 @@ _PARTS = {
         r"|start|state|table"
     ),
     "decisions": r"retry|wait|reject",
+    "hidden": r"getOwnPropertySymbols|ownKeys",
     "http": r"http",
     "locale": r"toLocale\w*|localeCompare|Intl",
     "secrets": r"secrets",
@@ -103,7 +104,8 @@ class Prelude:
 
 def preload() -> None:
     """Compile all parts, which reads files. Raises EngineMissing."""
-    unserializable()
+    for name in ("unserializable", "copies"):
+        source_of(name)
     for name in ("core", "failures", "log", "numerals", "random", *_PARTS, *_NAMED_PARTS):
         _part(name)
     time_zones.packed()
@@ -130,9 +132,12 @@ def random() -> bytes:
 
 
 @functools.cache
-def unserializable() -> bytes:
-    """Return the source of the part that names what JSON cannot hold, without comments."""
-    return re.sub(r"^\s+(//.*)?", "", _source("unserializable"), flags=re.MULTILINE).encode()
+def source_of(name: str) -> bytes:
+    """Return the source of a part that is seldom needed, without comments.
+
+    They are `unserializable`, which names what JSON cannot hold, and `copies`.
+    """
+    return re.sub(r"^\s+(//.*)?", "", _source(name), flags=re.MULTILINE).encode()
 
 
 def _can_reach(words: str, code: str) -> bool:

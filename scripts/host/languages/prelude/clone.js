@@ -1,5 +1,5 @@
 // structuredClone: a deep copy that keeps cycles, dates, maps, sets, bytes and errors.
-(function () {
+(function (shared) {
   "use strict";
   const { apply, ownKeys } = Reflect;
   const { isArray } = Array;
@@ -69,6 +69,7 @@
     for (const key of keys(value)) {
       made[key] = copy(value[key], known);
     }
+    shared.copyWritings(value, made);
   }
 
   function errorLike(value, known) {

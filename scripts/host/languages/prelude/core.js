@@ -29,6 +29,8 @@
   const [text, date, evaluate, failure, rangeError] = [String, Date, eval, Error, RangeError];
   const typeError = TypeError;
 
+  // The key of what numerals.js keeps with an object.
+  const writings = Symbol("writings");
   const shared = {
     hasNews: false, requests: [], refusals: [], throttled: [], notAllowed: [], mistakes: [],
     decision: undefined, decisionError: undefined, settle: undefined,
@@ -36,6 +38,7 @@
     never,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
     given: undefined, problem: undefined, givenNumerals: undefined, seed: undefined,
+    writings,
   };
   const context = {
     Data: undefined, correlationId: undefined, correlation_id: undefined, flow: undefined,
@@ -48,7 +51,7 @@
 
   // Only set where a text has numbers or keys that would be written in another way.
   let numerals;
-  // The part that names unserializable values is needed seldom, in setData: it comes as source.
+  // Two parts are needed seldom, in setData: they come as source.
   let facts, unserializable;
 
   function engine(what, first, second, third, fourth) {
@@ -61,7 +64,9 @@
       case FAIL: return fail(first);
       case GIVE: return give(first, second, third);
       case DESCRIBE: return stringify(first(shared, thrown));
-      case SOURCE: unserializable = first;
+      case SOURCE:
+        unserializable = first;
+        shared.copies = () => evaluate(second);
     }
   }
 
@@ -211,7 +216,8 @@
         containers++;
         // A hidden one may be left out.
         const hidden = symbols(value);
-        if (hidden.length > 0 && apply(some, hidden, [plain.propertyIsEnumerable, value])) {
+        if (hidden.length > 0 && !(hidden.length === 1 && hidden[0] === writings) &&
+            apply(some, hidden, [isLeftOut, value])) {
           break;
         }
         if (isArray(value)) {
@@ -227,6 +233,11 @@
     }
     // unserializable.js finds out which value it is, and where.
     throw undefined;
+  }
+
+  // Whether a symbol, as a key of `this`, would be left out without a word.
+  function isLeftOut(symbol) {
+    return apply(plain.propertyIsEnumerable, this, [symbol]) && symbol !== writings;
   }
 
   // Whether an array has properties beside its items. Counting takes no memory, and counts those of a
@@ -274,6 +285,11 @@
     }
     numerals ??= makeNumerals(shared);
     return numerals.parsed(body, orders);
+  };
+
+  // How the numbers of an object or array were written, for a copy of it.
+  shared.copyWritings = function (from, to) {
+    numerals?.copy(from, to);
   };
 
   // For texts that people read: JSON would refuse a BigInt and write NaN as null.

@@ -1,29 +1,45 @@
 // Keeps numbers and keys that JavaScript would write in another way than they came: 1.0, 1.50, 1e5,
 // -0, 1234567890123456.78, and "2" before "1", which JavaScript sorts. A script gets ordinary
-// numbers and objects; the writing is kept by the object that they are in. Integers that a number
-// cannot hold become BigInts.
+// numbers and objects; the writings are kept with the object or array that they are in. Integers
+// that a number cannot hold become BigInts.
+//
+// A copy of an object has its writings, too: they are a property of it, whose key is a symbol, which
+// hidden.js keeps from the script. Other copies are found by what is in them.
 (function (shared) {
   "use strict";
   const { parse, rawJSON } = JSON;
-  const { hasOwn, is } = Object;
+  const { getOwnPropertyNames, hasOwn, is } = Object;
   const { isSafeInteger } = Number;
   const { isArray } = Array;
-  const { apply, ownKeys } = Reflect;
+  const { apply } = Reflect;
   const { get, set } = Map.prototype;
   const { includes } = String.prototype;
-  const [text, bigint, number, proxy] = [String, BigInt, Number, globalThis.Proxy];
-  // An object or array of the text -> { key: the writing of the number that is there }.
-  const writings = new Map();
+  const [text, bigint, number, map, proxy] = [String, BigInt, Number, Map, globalThis.Proxy];
+  // The characters of texts that are kept.
+  const MOST = 4 * 1024 * 1024;
+  const { writings: WRITINGS } = shared;
+  // The object or array that was asked for last, and its writings.
+  let last, lastWritings;
+  // An array of the text -> { index: the writing of the number that is there }.
+  let writingsOfArrays;
   // A number that was copied to another object is found by its value, an integer also by its key,
   // if all such numbers were written alike; null: they were not.
   const writingOfValue = { __proto__: null };
   // An object -> its keys in the order of the text.
-  const orders = new Map();
+  const orders = new map();
+  // The texts, for copies.js, which is made where a value has several writings.
+  let texts = [], room = MOST, copies;
 
-  return { parsed, written, ordered };
+  return { parsed, written, ordered, copy };
 
   function parsed(body, found) {
     const value = parse(body, revive);
+    room -= body.length;
+    if (room < 0) {
+      texts = undefined;
+    } else {
+      texts[texts.length] = body;
+    }
     // [the way to an object, its keys], ...
     for (const [way, names] of found === undefined ? [] : parse(found)) {
       let object = value;
@@ -46,6 +62,10 @@
     return value;
   }
 
+  function revived(value, source) {
+    return !isSafeInteger(value) && isInteger(source) ? bigint(source) : value;
+  }
+
   function isInteger(source) {
     return !apply(includes, source, ["."]) && !apply(includes, source, ["e"]) &&
       !apply(includes, source, ["E"]);
@@ -58,12 +78,44 @@
       writingOfValue[name] = known === undefined || known === source ? source : null;
     }
     if (is(value, -0) || text(value) !== source) {
-      let own = apply(get, writings, [holder]);
+      let own = writingsOf(holder);
       if (own === undefined) {
         own = { __proto__: null };
-        apply(set, writings, [holder, own]);
+        keep(holder, own);
       }
       own[key] = source;
+    }
+  }
+
+  function writingsOf(holder) {
+    if (holder !== last) {
+      last = holder;
+      lastWritings = isArray(holder) ?
+        writingsOfArrays && apply(get, writingsOfArrays, [holder]) :
+        hasOwn(holder, WRITINGS) ? holder[WRITINGS] : undefined;
+    }
+    return lastWritings;
+  }
+
+  function keep(holder, own) {
+    if (isArray(holder)) {
+      apply(set, writingsOfArrays ??= new map(), [holder, own]);
+    } else {
+      // An enumerable property, which copies take.
+      holder[WRITINGS] = own;
+    }
+    last = holder;
+    lastWritings = own;
+  }
+
+  // What a copy that is made property by property would lose.
+  function copy(from, to) {
+    const own = writingsOf(from), names = apply(get, orders, [from]);
+    if (own !== undefined) {
+      keep(to, own);
+    }
+    if (names !== undefined) {
+      apply(set, orders, [to, names]);
     }
   }
 
@@ -76,24 +128,35 @@
   }
 
   function written(holder, key, value) {
-    const own = apply(get, writings, [holder]);
-    if (own !== undefined && own[key] !== undefined && is(number(own[key]), value)) {
-      return rawJSON(own[key]);
+    const own = writingsOf(holder)?.[key];
+    if (own !== undefined && is(number(own), value)) {
+      return rawJSON(own);
     }
     const name = nameOf(holder, key, value);
-    const source = name === undefined ? undefined : writingOfValue[name];
-    return source === undefined || source === null ? value : rawJSON(source);
+    let source = name === undefined ? undefined : writingOfValue[name];
+    if (source === null && texts !== undefined) {
+      copies ??= shared.copies()(nameOf, revived);
+      for (let i = 0; i < texts.length; i++) {
+        copies.read(texts[i]);
+      }
+      texts = [];
+      source = isArray(holder) ? copies.ofArray(holder, key) : copies.ofMember(name, key);
+    }
+    const isKnown = source !== undefined && source !== null && is(number(source), value);
+    return isKnown ? rawJSON(source) : value;
   }
 
   // JSON.stringify reads the keys of a proxy in the order in which the proxy returns them.
   function ordered(object) {
+    // The script may have changed it since.
+    last = undefined;
     const names = apply(get, orders, [object]);
     if (names === undefined) {
       return object;
     }
     const known = { __proto__: null };
     const order = [];
-    for (const list of [names, ownKeys(object)]) {
+    for (const list of [names, getOwnPropertyNames(object)]) {
       for (let i = 0; i < list.length; i++) {
         const name = list[i];
         if (known[name] === undefined && hasOwn(object, name)) {
@@ -102,11 +165,6 @@
         }
       }
     }
-    const view = new proxy(object, { __proto__: null, ownKeys: () => order });
-    const own = apply(get, writings, [object]);
-    if (own !== undefined) {
-      apply(set, writings, [view, own]);
-    }
-    return view;
+    return new proxy(object, { __proto__: null, ownKeys: () => order });
   }
 })

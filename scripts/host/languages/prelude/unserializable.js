@@ -50,7 +50,8 @@
 
   // As in core.js.
   function leftOut(value) {
-    const isEnumerable = (key) => Object.prototype.propertyIsEnumerable.call(value, key);
+    const isEnumerable = (key) => key !== shared.writings &&
+      Object.prototype.propertyIsEnumerable.call(value, key);
     if (Object.getOwnPropertySymbols(value).some(isEnumerable)) {
       return "has a symbol as a key";
     }
