@@ -101,7 +101,7 @@ ATTACKS = {
       globalThis.left = new WeakRef({});""",
     "what was called before": """
       "left".match(/l(e)ft/); Error.stackTraceLimit = 1; Error.prepareStackTrace = () => "left";
-      Math.random(); log("left"); console.log("left"); new URL("http://left/"); dayjs.locale("x");
+      Math.random(); log("left"); console.log("left"); new URL("http://left/"); dayjs.locale("de");
       crypto.randomUUID(); zoned(0, "Europe/Berlin");
       context.progress(1, 2); structuredClone(new Map([[1, 2]]));""",
     "insides of the prelude": """

@@ -26,7 +26,8 @@ _PARTS = {
     "http": r"http",
     "locale": r"toLocale\w*|localeCompare|Intl",
     "secrets": r"secrets",
-    "zones": r"zoned",
+    # The second of Day.js.
+    "zones": r"zoned|tz",
 }
 _LOG = r"log|ftos|console|config|finish|go|progress|table"
 # The built-ins that the part numerals needs, and those for orders of keys.
@@ -71,6 +72,13 @@ _NEEDS = {
     # The numbers of a row may need a Map.
     "table": BUILT_INS_OF_NUMERALS | {"JS_AddIntrinsicProxy"},
 }
+# Of Day.js; each plug-in stands behind those that it needs.
+_LOCALES = ("de", "en-gb", "es", "fr", "it", "nl", "pl", "pt")
+_PLUGINS = (
+    "utc", "customParseFormat", "localizedFormat", "weekOfYear", "weekYear", "isoWeek",
+    "advancedFormat", "dayOfYear", "duration", "isBetween", "isLeapYear", "isSameOrAfter",
+    "isSameOrBefore", "localeData", "minMax", "quarterOfYear", "relativeTime", "weekday",
+)  # fmt: skip
 # With these, code can reach anything without naming it. A word behind "this" is prose in a comment,
 # or `in` or `instanceof`, which reach nothing.
 _UNNAMED = re.compile(
@@ -171,10 +179,11 @@ def _source(name: str) -> str:
 
 
 def _dayjs() -> str:
-    """Return Day.js and its plug-ins, which put themselves into the realm."""
-    shelf = Path(__file__).parents[1] / "shelf"
-    files = ("dayjs.js", "dayjs_utc.js", "dayjs_custom_parse_format.js")
-    code = "\n".join((shelf / file).read_text(encoding="utf-8") for file in files)
-    plugins = "dayjs_plugin_utc", "dayjs_plugin_customParseFormat"
-    extends = "".join(f"\ndayjs.extend({plugin});" for plugin in plugins)
-    return f"(function () {{\n{code}{extends}\n}})"
+    """Return Day.js with its languages and plug-ins, which put themselves into the realm."""
+    shelf = Path(__file__).parents[1] / "shelf" / "dayjs"
+    files = ["dayjs", *(f"locale/{name}" for name in _LOCALES)]
+    files += [f"plugin/{name}" for name in _PLUGINS]
+    code = "\n".join((shelf / f"{file}.js").read_text(encoding="utf-8") for file in files)
+    extends = "".join(f"\ndayjs.extend(dayjs_plugin_{name});" for name in _PLUGINS)
+    own = Path(__file__).with_name("dayjs.js").read_text(encoding="utf-8").rstrip()
+    return f"(function () {{\n{code}{extends}\n{own}();\n}})"

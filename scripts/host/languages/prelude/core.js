@@ -38,7 +38,7 @@
     never,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
     given: undefined, problem: undefined, givenNumerals: undefined, seed: undefined,
-    writings,
+    writings, ownKeys: Reflect.ownKeys,
   };
   const context = {
     Data: undefined, correlationId: undefined, correlation_id: undefined, flow: undefined,

@@ -8,7 +8,7 @@
 (function (shared) {
   "use strict";
   const { parse, rawJSON } = JSON;
-  const { getOwnPropertyNames, hasOwn, is } = Object;
+  const { hasOwn, is } = Object;
   const { isSafeInteger } = Number;
   const { isArray } = Array;
   const { apply } = Reflect;
@@ -17,7 +17,7 @@
   const [text, bigint, number, map, proxy] = [String, BigInt, Number, Map, globalThis.Proxy];
   // The characters of texts that are kept.
   const MOST = 4 * 1024 * 1024;
-  const { writings: WRITINGS } = shared;
+  const { ownKeys, writings: WRITINGS } = shared;
   // The object or array that was asked for last, and its writings.
   let last, lastWritings;
   // An array of the text -> { index: the writing of the number that is there }.
@@ -156,7 +156,7 @@
     }
     const known = { __proto__: null };
     const order = [];
-    for (const list of [names, getOwnPropertyNames(object)]) {
+    for (const list of [names, ownKeys(object)]) {
       for (let i = 0; i < list.length; i++) {
         const name = list[i];
         if (known[name] === undefined && hasOwn(object, name)) {
