@@ -7,6 +7,8 @@ the error.
 
 import json
 import random
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from scripts.host.context import Context
 
 MAX_MESSAGE_LENGTH = 2000
+NEVER_SETTLED = "The script waits for a promise that nothing will settle."
+_LINE = re.compile(r":(\d+):\d+\)")
 
 
 def _waiting(after: float | None, reason: str, state: str | None) -> ScriptError:
@@ -68,7 +72,11 @@ class Failed(Exception):
 
 
 class Execution:
-    def __init__(self, world: World, context: "Context") -> None:
+    def __init__(
+        self, world: World, context: "Context", named: Callable[[str, str], tuple[str, str]]
+    ) -> None:
+        """`named` returns an error's message and stack with the value that it is about."""
+        self._named = named
         self._world = world
         self._realm = world.realm
         self._prelude = world.prelude
@@ -181,6 +189,9 @@ class Execution:
             given = quickjs.UNDEFINED if value is None else self._realm.string(value.encode())
             self._call(GIVE, given, quickjs.UNDEFINED)
             return
+        if level == "name":
+            self._name(*json.loads(line))
+            return
         if level == "progress":
             self._context.progress(*json.loads(line))
             return
@@ -192,6 +203,14 @@ class Execution:
             self._context.go(json.loads(line))
             return
         self._context._log.add(prelude.without_frames(line), level, float(at))
+
+    def _name(self, message: str, stack: str) -> None:
+        """Give the message of an error that the script has caught, with the value it is about."""
+        headline = f"TypeError: {message}"
+        told = self._named(headline, f"{headline}\n{stack}")[0].removeprefix("TypeError: ")
+        if told == message and (line := _LINE.search(prelude.without_frames(stack))):
+            told = f"{message} (line {line[1]})"
+        self._call(GIVE, self._realm.string(told.encode("utf-8", "surrogatepass")))
 
     def _look_up(self, request: bytes) -> None:
         """Give the script that waits a text of a table, nothing, or an error."""
@@ -250,7 +269,7 @@ class Execution:
         if not state["isSettled"]:
             if self._realm.is_full():
                 raise MemoryError
-            raise Failed("The script waits for a promise that nothing will settle.")
+            raise Failed(NEVER_SETTLED)
         if not state["hasOutput"]:
             hint = " What it returns is not its output." if state["hasReturned"] else ""
             raise OutputInvalid(f"The script did not call setData(output).{hint}", place="$")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.host.interruption import Interrupted
 from scripts.host.languages import prelude, quickjs
-from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, Execution, Failed
+from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, NEVER_SETTLED, Execution, Failed
 from scripts.host.languages.javascript_errors import (
     LIBRARIES,
     NO_MODULE,
@@ -27,6 +27,7 @@ from scripts.host.languages.javascript_errors import (
     is_unknown_name,
     more_about,
     syntax_hint,
+    taken_apart,
 )
 from scripts.host.languages.key_orders import key_orders
 from scripts.host.languages.loops import loop_after
@@ -73,6 +74,8 @@ _ANY_FRAME = re.compile(
 _NO_NAME = re.compile(r"^    at <(?:anonymous|eval)> \((.*)\)$")
 _FRAME = re.compile(r"^    at (?:.* \()?([^()]+):(\d+):(\d+)\)?$")
 _IMPORT = re.compile(r"(?<![\w$.])import\s*\(")
+_PROMISE = re.compile(r"\bnew\s+Promise\b|\bPromise\.withResolvers\b")
+_MAX_PLACES = 5
 
 
 class JavaScriptScript:
@@ -126,7 +129,7 @@ class JavaScriptScript:
         world = self._world = self._worlds.one_without(omitted)
         realm = world.realm
         try:
-            execution = self._execution = Execution(world, context)
+            execution = self._execution = Execution(world, context, self._named)
             execution.start(body, remembers=remembers, orders=orders)
             text = execution.run()
             # Reading the output takes many times its size.
@@ -161,28 +164,37 @@ class JavaScriptScript:
     def _named(self, message: str, stack: str) -> tuple[str, str]:
         """Return message and stack with the value that the error is about."""
         if message.startswith(NO_MODULE):
-            told = f"{message}: {LIBRARIES}"
-            return told, f"{told}\n{self._place_of_import()}"
+            told, places = f"{message}: {LIBRARIES}", self._places_of(_IMPORT)
+            return told, f"{told}\n{places[0] if len(places) == 1 else ''}"
+        if message == NEVER_SETTLED:
+            # The engine does not tell where it waits: one of these made the promise.
+            return message, "\n".join([message, *self._places_of(_PROMISE)[:_MAX_PLACES]])
         headline, _, frames = stack.partition("\n")
         native, _, others = frames.partition("\n")
         inner = _NATIVE.match(native)
         frame = _ANY_FRAME.match((others if inner else frames).partition("\n")[0])
-        source = self._lines.get(frame["file"], []) if frame else []
-        if headline != message or not frame or not 0 < int(frame["line"] or 0) <= len(source):
+        if headline != message or not frame or frame["file"] not in self._lines:
             return message, stack
-        line = source[int(frame["line"]) - 1]
-        told = more_about(message, line, int(frame["column"]), inner[1] if inner else "")
+        lines = self._lines[frame["file"]]
+        line, column = int(frame["line"] or 1), int(frame["column"] or 1)
+        if not inner and (taken := taken_apart(message, lines, line, column)):
+            # The engine has the place before it, or none.
+            name = frame["name"] or "<anonymous>"
+            told, (line, column) = taken
+            return told, f"{told}\n    at {name} ({frame['file']}:{line}:{column})\n{others}"
+        if not frame["line"] or line > len(lines):
+            return message, stack
+        told = more_about(message, lines[line - 1], column, inner[1] if inner else "")
         return told, f"{told}\n{frames}"
 
-    def _place_of_import(self) -> str:
-        """Return a frame with the only import() that there is: the engine has no place for it."""
-        uses = [
-            f"    at {file}:{number}:{use.start() + 1}"
+    def _places_of(self, words: re.Pattern[str]) -> list[str]:
+        """Return a frame for each place of words in the code."""
+        return [
+            f"    at {file}:{number}:{word.start() + 1}"
             for file, lines in self._lines.items()
             for number, line in enumerate(lines, 1)
-            for use in _IMPORT.finditer(line)
+            for word in words.finditer(line)
         ]
-        return uses[0] if len(uses) == 1 else ""
 
     def _line_of(self, stack: str) -> int | None:
         frames = filter(None, map(_FRAME.match, stack.splitlines()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _CALLS = "use http.get(url) and its like, and await them"
 _TIMES = "there are no timers; retry(seconds) has the message delivered again later"
@@ -46,6 +47,19 @@ _RETURN = re.compile(r"^\s*return\b")
 _PROPERTY = re.compile(r"cannot (read|set) property '([^']+)' of (undefined|null)$")
 _FUNCTION = re.compile(r"(?:async\s*)?(?:function\b|[\w$]+\s*=>|\([^()]*\)\s*=>)")
 _MAX_SHOWN = 80
+_NO_OBJECT = "TypeError: Cannot convert undefined or null to object"
+# Names, one of the other, with calls of one level.
+_CHAIN = (
+    r"(?!(?:const|let|var|new|await)\b)[A-Za-z_$][\w$]*(?:\??\.[\w$]+|\[[^\[\]\n]*\]|\([^()\n]*\))*"
+)
+# What takes a value apart: an assignment up to the value, a parameter or a loop.
+_PATTERN = re.compile(
+    r"(?P<pattern>\{[^{}=;]*(?:\{[^{}]*\}[^{}=;]*)*\}|\[[^\[\]=;]*\])\s*=(?![=>])\s*(?:await\s+)?"
+    r"|\([^(){}\[\]]*[{\[][^()]*\)\s*(?:=>|\{)|\bfor\s*\(\s*(?:const|let|var)\s*[{\[][^()]*?\sof\b"
+)
+
+# The head of a loop before its value.
+_LOOP = re.compile(r"\bfor\s*\(\s*(?:const|let|var)\s*[{\[][^()]*?\sof\s*$")
 
 
 def syntax_hint(line: str, *, is_library: bool) -> str:
@@ -95,13 +109,65 @@ def more_about(message: str, line: str, column: int, native: str) -> str:
             return f"TypeError: what was given to {native}() is not a function"
         found = _callee_around(line, column) or _callee(line, column)
         return f"TypeError: {found} is not a function" if found else message
-    if (read := _PROPERTY.search(message)) and (found := _owner(line, column, read[2])):
+    if (read := _PROPERTY.search(message)) and (
+        found := _value_at(line, column)
+        if read[2] == "Symbol.iterator"
+        else _owner(line, column, read[2])
+    ):
         return f"{message}: {found} is {read[3]}"
+    if native and (given := re.search(rf"\b{re.escape(native)}\s*\(\s*({_CHAIN})\s*[,)]", line)):
+        if message.startswith(_NO_OBJECT) and _shown(given[1]):
+            return f"{message}: {given[1]} is undefined or null"
+        if message == "TypeError: value is not iterable":
+            return f"TypeError: {given[1]}, which was given to {native}(), is not iterable"
+    if message.startswith("TypeError: invalid '") and (found := _value_at(line, column)):
+        return f"{message}: {found} is none"
     return message
+
+
+def taken_apart(
+    message: str, lines: Sequence[str], line: int, column: int
+) -> tuple[str, tuple[int, int]] | None:
+    """Return the message and the place of a value that is taken apart and is not there.
+
+    The engine knows the place before, or none: the next pattern is meant.
+    """
+    is_array = message.startswith("TypeError: cannot read property 'Symbol.iterator' of ")
+    if not is_array and not message.startswith(_NO_OBJECT):
+        return None
+    if is_array and _value_at(lines[line - 1] if line <= len(lines) else "", column):
+        return None
+    code = "\n".join(lines)
+    start = sum(len(each) + 1 for each in lines[: line - 1]) + column - 1
+    if loop := _LOOP.search(code[start - column + 1 : start]):
+        start += loop.start() - column + 1
+    found = _PATTERN.search(code, start)
+    if found is None:
+        return None
+    shown = " ".join((found["pattern"] or found[0].rstrip("=>{ ")).split())[:_MAX_SHOWN]
+    said = f"{message}: it is taken apart in {shown}"
+    if found["pattern"] and not re.search(r"[{[]", found["pattern"][1:]):
+        # Of a pattern within another it may be a part.
+        value = re.match(rf"({_CHAIN})\s*(?:[;,)}}\n]|$)", code[found.end() :])
+        if value and (named := _shown(value[1])):
+            missing = message.rpartition(" of ")[2] if is_array else "undefined or null"
+            said = f"{message}: {named} is {missing}"
+    before = code[: found.start()]
+    return said, (before.count("\n") + 1, found.start() - before.rfind("\n"))
+
+
+def _value_at(line: str, column: int) -> str:
+    """Return the expression of names that begins at the column."""
+    found = re.match(rf"({_CHAIN})\s*[\])}},;]|({_CHAIN})\s*$", line[column - 1 :])
+    return _shown(found[1] or found[2]) if found else ""
 
 
 def _callee(line: str, column: int) -> str:
     """Return the expression that was called; the column is that of its last name."""
+    if line[column - 1 : column] == "`":
+        # That of a template: the name stands before it.
+        name = re.search(r"[\w$]+\s*$", line[: column - 1])
+        column = name.start() + 1 if name else column
     start = end = _before_bracket(line, column - 1)
     while match := re.search(r"(?:[\w$]+|\)|\])?\??\.$|[\w$]+$", line[:start]):
         if not match[0] or match.start() == start:
@@ -116,7 +182,7 @@ def _callee(line: str, column: int) -> str:
         if closing < 0:
             break
         end = closing + 1
-    is_called = re.match(r"\s*(?:\?\.)?[(`]", line[end:])
+    is_called = re.match(r"[\s)]*(?:\?\.)?[(`]", line[end:])
     if not is_called:
         return ""
     last = re.search(r"[\w$]+$", line[start:end])

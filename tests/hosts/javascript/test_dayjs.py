@@ -1,4 +1,4 @@
-"""Day.js in scripts: its languages, plug-ins and time zones, compared with what they should give."""
+"""Day.js in scripts: its languages, plug-ins and time zones."""
 
 import pytest
 

@@ -146,6 +146,46 @@ def test_a_script_that_returns_its_output_is_told_of_set_data() -> None:
         ("let a = {}; a.b.c = 1;", "cannot set property 'c' of undefined: a.b is undefined"),
         ("let a = null; a['b'];", "cannot read property 'b' of null: a is null"),
         ("null.x;", "cannot read property 'x' of null"),
+        ("const x = {}; new (x.Y)();", "x.Y is not a function"),
+        ("const x = {}; x.y` `;", "x.y is not a function"),
+        (
+            "const x = {}; for (const y of x.rows) {}",
+            "cannot read property 'Symbol.iterator' of undefined: x.rows is undefined",
+        ),
+        (
+            "const x = {}; log([...x.rows]);",
+            "cannot read property 'Symbol.iterator' of undefined: x.rows is undefined",
+        ),
+        (
+            "const x = {};\n\n  const { a, ...b } = x.y;",
+            "Cannot convert undefined or null to object: x.y is undefined or null",
+        ),
+        (
+            "const x = {}; const [a] = x.y;",
+            "cannot read property 'Symbol.iterator' of undefined: x.y is undefined",
+        ),
+        (
+            "const { a } = undefined;",
+            "Cannot convert undefined or null to object: it is taken apart in { a }",
+        ),
+        (
+            "const { a: { b } } = {}; const { c } = log;",
+            "Cannot convert undefined or null to object: it is taken apart in { a: { b } }",
+        ),
+        (
+            "for (const { a } of [null]) {} const { c } = log;",
+            "Cannot convert undefined or null to object: it is taken apart in for (const { a } of",
+        ),
+        (
+            "function f({ a }) {} f(); const { c } = log;",
+            "Cannot convert undefined or null to object: it is taken apart in ({ a })",
+        ),
+        (
+            "const x = {}; for (const [k, v] of Object.entries(x.y)) {}",
+            "Cannot convert undefined or null to object: x.y is undefined or null",
+        ),
+        ("const x = {}; new Map(x);", "x, which was given to Map(), is not iterable"),
+        ("const x = {}; 'a' in x.y;", "invalid 'in' operand: x.y is none"),
         ("throw new TypeError('not a function');", "not a function"),
     ],
 )
@@ -155,6 +195,69 @@ def test_an_error_names_the_value_that_it_is_about(code: str, named: str) -> Non
     assert str(error) == f"TypeError: {named}"
     assert error.traceback.startswith(f"TypeError: {named}\n    at ")
     assert "<engine>" not in error.traceback
+
+
+@pytest.mark.parametrize(
+    ("thrown", "message"),
+    [
+        ("x.foo(1)", "x.foo is not a function"),
+        ("new (x.Y)()", "x.Y is not a function"),
+        ("x.a.b", "cannot read property 'b' of undefined: x.a is undefined"),
+        ("x.a.b = 1", "cannot set property 'b' of undefined: x.a is undefined"),
+        (
+            "for (const y of x.rows) {}",
+            "cannot read property 'Symbol.iterator' of undefined: x.rows is undefined",
+        ),
+        (
+            "const { a } = x.y",
+            "Cannot convert undefined or null to object: x.y is undefined or null",
+        ),
+        ("(void 0)()", "not a function (line 3)"),
+        ("throw new TypeError('not a function')", "not a function (line 3)"),
+        ("throw new Error('not a function')", "not a function"),
+        ("throw new TypeError('mine')", "mine"),
+    ],
+)
+@pytest.mark.parametrize(
+    "caught",
+    [
+        "const x = {};\ntry {\n {0} } catch (error) { setData(error.message) }",
+        "const x = {};\nawait (async () => {\n {0} })().catch((error) => setData(error.message))",
+        "const x = {};\nconst [end] = await Promise.allSettled([(async () => {\n {0} })()]);"
+        " setData(end.reason.message)",
+    ],
+)
+def test_a_message_that_the_script_reads_itself_names_the_value(
+    caught: str, thrown: str, message: str
+) -> None:
+    assert run(caught.replace("{0}", thrown)) == message
+
+
+def test_the_stack_of_an_error_that_is_caught_is_as_that_of_others() -> None:
+    code = """
+function f() { return [1].map(() => { throw new Error("x"); }); }
+{0}setData(null);
+try { f() } catch ({1}) { setData(error.stack) }
+"""
+    stack = run(code.replace("{0}", "").replace("{1}", "error"))
+
+    assert stack.splitlines()[:4] == [
+        "    at <anonymous> (pricing:2:49)",
+        "    at map (native)",
+        "    at f (pricing:2:27)",
+        "    at <anonymous> (pricing:4:7)",
+    ]
+
+
+def test_a_promise_that_is_never_settled_is_named_with_the_places_that_make_some() -> None:
+    error = raised("log(1);\n  await new Promise(() => {});\nsetData(1);")
+
+    assert str(error) == "The script waits for a promise that nothing will settle."
+    assert error.traceback.splitlines()[1:] == [
+        "    at pricing:2:9",
+        "        await new Promise(() => {});",
+        "              ^",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from scripts.host.languages import quickjs, time_zones
 # The engine's name for all of these files, in stacks.
 FILE = "<engine>"
 
+# What code reads the messages of errors with.
+_CATCHES = r"catch|then|allSettled"
 # The parts, with the names that code reaches them with. The others need the first one.
 _PARTS = {
     "options": (
@@ -24,12 +26,13 @@ _PARTS = {
     "decisions": r"retry|wait|reject",
     "hidden": r"getOwnPropertySymbols|ownKeys",
     "http": r"http",
+    "naming": _CATCHES,
     "locale": r"toLocale\w*|localeCompare|Intl",
     "secrets": r"secrets",
     # The second of Day.js.
     "zones": r"zoned|tz",
 }
-_LOG = r"log|ftos|console|config|finish|go|progress|table"
+_LOG = rf"log|ftos|console|config|finish|go|progress|table|{_CATCHES}"
 # The built-ins that the part numerals needs, and those for orders of keys.
 BUILT_INS_OF_NUMERALS = frozenset({"JS_AddIntrinsicMapSet"})
 BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"})

@@ -23,7 +23,7 @@
     let stack = "", joint = "", cause = thrown;
     for (let i = 0; i < MAX_CAUSES && cause instanceof Error; i++) {
       const length = i ? MAX_CAUSE_LENGTH : MAX_LENGTH;
-      stack += joint + headline(cause, length) + "\n" + shortened(String(cause.stack), MAX_STACK);
+      stack += joint + headline(cause, length) + "\n" + shortened(String(cause.stack ?? ""), MAX_STACK);
       joint = "\nCaused by ";
       cause = cause.cause;
     }
