@@ -150,6 +150,8 @@ MISSING = {
     "try { } catch { } require('fs');": "require is not defined",
     "await import('fs');": "import() finds no module: list a library",
     "new Buffer(1);": "Buffer is not defined",
+    "const data = new FormData();": "FormData is not defined: give form and files",
+    "AbortSignal.timeout(5);": "AbortSignal is not defined: give timeout",
     "setTimeout(() => 1, 5);": "setTimeout is not defined: there are no timers",
 }
 THERE = [

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 _CALLS = "use http.get(url) and its like, and await them"
 _TIMES = "there are no timers; retry(seconds) has the message delivered again later"
+_LIMITS = "give timeout, in seconds, as an option of a request"
 LIBRARIES = "list a library on the script instead, its names are there without an import"
 # What other JavaScript has and a script does not.
 MISSING = {
@@ -19,6 +20,14 @@ MISSING = {
     "setTimeout": _TIMES,
     "setInterval": _TIMES,
     "setImmediate": _TIMES,
+    "clearTimeout": _TIMES,
+    "AbortController": _LIMITS,
+    "AbortSignal": _LIMITS,
+    "FormData": "give form and files as options of a request",
+    "Headers": "give headers as an object",
+    "Blob": "use Uint8Array",
+    "localStorage": "use context.state",
+    "Temporal": "use dayjs() and zoned()",
     "process": "secrets are in context.secrets",
     "global": "use globalThis",
     "window": "there is no page; use globalThis",
