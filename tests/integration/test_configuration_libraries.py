@@ -147,19 +147,6 @@ def test_what_a_script_fails_of_only_when_it_comes_to_it_is_a_warning(script, wa
             "libraries[0].code: line 1: fetch is not defined: use http.get(url)",
         ),
         (
-            {
-                "scripts": [
-                    {
-                        "name": "n",
-                        "language": "javascript",
-                        "code": "let x = ;",
-                        "libraries": ["InTheDatabaseAlone"],
-                    }
-                ]
-            },
-            "scripts[0].code: line 1: unexpected token",
-        ),
-        (
             {"scripts": [{"name": "n", "language": "javascript", "code": "import x from 'y'"}]},
             "scripts[0].code: line 1: ",
         ),

@@ -68,6 +68,10 @@ OPTIONAL = {
 CLOCK = "JS_AddPerformance"
 
 
+# How often an interrupted realm is left alone before it is stopped again.
+_SPARE_POLLS = 3
+
+
 class EngineMissing(Exception):
     """JavaScript cannot be run: the package quickjs-ng is not installed in the expected version."""
 
@@ -223,6 +227,7 @@ class Realm:
         """
         self._engine = engine()
         self._heap = heap
+        self.spare_polls = 0
         self._context: int | None = None
         self._kept: list[Value] = []
         self._rejections: dict[int, tuple[Value, Value]] = {}
@@ -487,6 +492,12 @@ def _interrupter(runtime: int, _: None) -> int:
     is_stopped = False
     for realm in _realms.values():
         if realm._runtime == runtime and not realm.is_deaf:
+            if not realm.was_interrupted:
+                realm.spare_polls = _SPARE_POLLS
+            elif realm.spare_polls > 0:
+                # The place of the interruption is being told, by prelude/naming.js.
+                realm.spare_polls -= 1
+                continue
             realm.was_interrupted = is_stopped = True
     return is_stopped
 
