@@ -16,7 +16,7 @@ from flows.tasks.queue import PacketChannel
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 0.25, 2.0
 # A queue whose workers have found nothing for so long after a rest has a longer one.
 SOON_SECONDS = 1.0
-# What was not told of again for so long is over: an unreadable message is tried each 30 s.
+# What was not told of again for so long is over: an unreadable message is tried each 10 s.
 OVER_SECONDS = 75.0
 # Of the state of a cluster, which has a bound.
 MOST_TOLD = 20

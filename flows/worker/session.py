@@ -236,7 +236,8 @@ class Session:
         return sum(each.threads for each in self.leases_beside() if each.queue_id == queue_id)
 
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
-        return self.batches.size(plan, threads)
+        size, most = self.batches.size(plan, threads), this_worker.unreadable.most(plan.queue_id)
+        return size if most is None else min(size, most)
 
     def _submit(self, taken: list[HeldMessage]) -> None:
         if are_on():

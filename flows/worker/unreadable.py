@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from math import inf
 
+from flows.models import LiveCluster
 from flows.plan import step_plan
-from flows.store import DeliveryResult, HeldMessage
+from flows.store import DeliveryResult, HeldMessage, store
 from flows.tasks.unreadable import UnreadableChannel
 from flows.worker.redelivery import put_aside
 from flows.worker.results import ended_now
@@ -17,11 +18,12 @@ from flows.worker.results import ended_now
 logger = logging.getLogger(__name__)
 
 # How long such a message waits until it is tried again.
-UNREADABLE_DELAY = timedelta(seconds=30)
+UNREADABLE_DELAY = timedelta(seconds=10)
 # The log says at most so often that a key is missing, however many messages need it.
 LOG_AGAIN_SECONDS = 60.0
 # The broker is told so often, unless the queue is to rest.
 TELL_AGAIN_SECONDS = 5.0
+MOST_AT_ONCE = 500
 
 _logged_at: dict[str, float] = {}
 
@@ -39,20 +41,45 @@ def unread(held: HeldMessage, why: str) -> DeliveryResult:
 
 
 class Unreadable:
-    """What this process could not read. It tells its cluster's broker, where it has one."""
+    """What this process could not read. It tells its cluster's broker, where it has one.
 
-    def __init__(self, channel: UnreadableChannel | None = None) -> None:
+    From a queue where it could read nothing it takes one message at a time, so that what waits is
+    there for other clusters, which may have the key. Without others it takes more each time, and
+    so comes to what it can read.
+    """
+
+    def __init__(self, channel: UnreadableChannel | None = None, cluster: str = "") -> None:
         self.channel = channel
+        self.cluster = cluster
         self._told_at: dict[tuple[int, str], float] = {}
+        self._most: dict[int, int] = {}
+
+    def most(self, queue_id: int) -> int | None:
+        """Return how many messages of a queue are to be taken at once; None: any number."""
+        return self._most.get(queue_id)
 
     def note(self, stored: Sequence[DeliveryResult], rests: bool) -> None:
-        """Tell of those that a commit has put off. `rests`: their queue is to rest."""
+        """Take what a commit has stored, and put off. `rests`: its queue is to rest."""
         if self.channel is None:
             return
-        clock = time.monotonic()
         found = {(step_plan(e.held.step_id).queue_id, e.held.unreadable) for e in stored}
+        read = {queue_id for queue_id, why in found if not why}
+        for queue_id in read & self._most.keys():
+            del self._most[queue_id]
         for queue_id, why in found:
-            is_news = clock - self._told_at.get((queue_id, why), -inf) > TELL_AGAIN_SECONDS
-            if why and (is_news or rests):
-                self._told_at[queue_id, why] = clock
-                self.channel.send(queue_id, why, rests)
+            if why:
+                self._tell(queue_id, why, rests)
+                if queue_id not in read:
+                    self._most[queue_id] = self._next_most(queue_id)
+
+    def _tell(self, queue_id: int, why: str, rests: bool) -> None:
+        clock = time.monotonic()
+        if rests or clock - self._told_at.get((queue_id, why), -inf) > TELL_AGAIN_SECONDS:
+            self._told_at[queue_id, why] = clock
+            assert self.channel is not None
+            self.channel.send(queue_id, why, rests)
+
+    def _next_most(self, queue_id: int) -> int:
+        before = self._most.get(queue_id)
+        others = LiveCluster.objects.alive(store().database.now()).exclude(key=self.cluster)
+        return 1 if before is None or others.exists() else min(2 * before, MOST_AT_ONCE)

@@ -28,6 +28,7 @@ from flows.models import (
     Flow,
     FlowState,
     IdempotencyKey,
+    LiveCluster,
     Message,
     Run,
     RunningAttempt,
@@ -627,6 +628,32 @@ def test_a_session_that_can_read_nothing_ends_and_leaves_what_waits_to_others(
     settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
     work("flow-0", threads=4)
     assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 16
+    channel.shut()
+
+
+def test_a_queue_that_cannot_be_read_is_looked_at_one_by_one_where_others_may_read_it(
+    keyed, settings, monkeypatch
+):
+    monkeypatch.setattr("flows.worker.session.UNREAD_SECONDS", 0)
+    channel = UnreadableChannel()
+    monkeypatch.setattr(this_worker, "unreadable", Unreadable(channel, "own"))
+    LiveCluster("own", "", True, 1, timezone.now()).tell()
+    make_flow(codes=[ECHO])
+    for _ in range(40):
+        start()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    def put_off() -> int:
+        before = Message.objects.filter(available_at__gt=timezone.now()).count()
+        work("flow-0", threads=4)
+        return Message.objects.filter(available_at__gt=timezone.now()).count() - before
+
+    assert [put_off() for _ in range(5)] == [4, 1, 2, 4, 4]
+    LiveCluster("another", "", True, 1, timezone.now()).tell()
+    assert [put_off() for _ in range(3)] == [4, 1, 1]
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    work("flow-0", threads=4)
+    assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 40 - 21
     channel.shut()
 
 
