@@ -16,7 +16,7 @@ import pytest
 import yaml
 from cryptography.fernet import Fernet
 
-from tests.acceptance.installation import ROOT, Installation
+from tests.acceptance.installation import PASSWORD, ROOT, Installation
 from tests.databases import free_port, fresh_database
 from tests.waiting import PATIENCE, wait_for
 
@@ -29,6 +29,11 @@ GIVEN = {"POSTGRES_PASSWORD": "p", "ASYNCENGINE_SECRET_KEY": "k" * 50}
 GIVEN_KEYS = {
     "ASYNCENGINE_SECRET_KEY": "k" * 50,
     "ASYNCENGINE_SECRETS_KEYS": Fernet.generate_key().decode(),
+}
+ADMINISTRATOR = {
+    "DJANGO_SUPERUSER_USERNAME": "operator",
+    "DJANGO_SUPERUSER_EMAIL": "operator@example.org",
+    "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
 }
 # The commands of the image in this checkout.
 HERE = {"asyncengine": [sys.executable, "manage.py"], "granian": [sys.executable, "-m", "granian"]}
@@ -146,6 +151,8 @@ def run_a_flow(
 
     assert begin("migrate").wait(4 * PATIENCE) == 0
     installation.configure(FLOW)
+    installation.environment |= ADMINISTRATOR
+    installation.manage("createsuperuser", "--noinput")
     processes = [begin("web"), begin("workers")]
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}/async") as http:
@@ -157,6 +164,7 @@ def run_a_flow(
                     return False
 
             wait_for(is_ready, PATIENCE, "the web server")
+            assert http.get("/api/flows", auth=("operator", PASSWORD)).status_code == 200
         installation.manage("start", "f", "--wait", str(PATIENCE))
     finally:
         for process in processes:
