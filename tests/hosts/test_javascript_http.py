@@ -161,7 +161,8 @@ def test_a_call_that_fails_names_the_line_of_the_script(pool: HostPool) -> None:
 
     assert isinstance(error, ScriptInvalid)
     assert error.traceback.startswith(f"{error}\n    at ask (pricing:2:")
-    assert '        http.get("http://127.0.0.1:1/");\n    at pricing:3:' in error.traceback
+    called = '        http.get("http://127.0.0.1:1/");\n             ^\n    at pricing:3:'
+    assert called in error.traceback
 
 
 def test_a_request_that_may_not_be_made_is_refused(pool: HostPool, server: Loopback) -> None:
