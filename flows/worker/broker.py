@@ -62,6 +62,10 @@ SESSIONS_PER_WORKER = 16
 # How often a cluster with a free worker asks others for threads.
 ASK_SECONDS = 1.0
 BUSY_SECONDS = 0.02
+# After a look it rests for so many times as long, at most for `BUSY_SECONDS`.
+REST_TIMES = 5
+# How often it hears what is told meanwhile.
+TELL_SECONDS = 0.002
 # A cluster that ends when nothing is ready waits so long for what a rate limit holds back.
 RATE_PATIENCE_SECONDS = 1.0
 
@@ -90,8 +94,9 @@ class QueueBroker(ORM):
         self.offers = Offers()
         # As the last look has found them.
         self.seen: dict[int, Ready] = {}
-        # At once, since the last look.
+        # Without a look, since the last one.
         self.has_offered = False
+        self.looks_at = 0.0
         self.reaped_at = 0.0
         self.reprocessings_at = 0.0
         self.stat_at = 0.0
@@ -154,10 +159,11 @@ class QueueBroker(ORM):
         It never raises: django-q2 would stop the cluster's intake for ten seconds.
         """
         try:
-            if offers := self._offer_at_once():
+            if offers := self._offer_before_a_look():
                 return offers
             if self._rests():
                 return []
+            began = time.monotonic()
             self._reap_now_and_then()
             self._look()
             self._wake_reprocessings()
@@ -173,7 +179,10 @@ class QueueBroker(ORM):
                 self.tasks_are_next = True
                 return sessions
             self.tasks_are_next = False
-            tasks = [*self._tasks_of_django_q2(), *sessions]
+            own = self._tasks_of_django_q2()
+            tasks = [*own, *sessions]
+            if not own:
+                self._put_off_the_next_look(time.monotonic() - began)
             if not tasks and not opened:
                 if self.when_at_rest is not None and self._is_at_rest():
                     self.when_at_rest()
@@ -183,17 +192,34 @@ class QueueBroker(ORM):
             self._start_afresh(error)
             return []
 
-    def _offer_at_once(self) -> list[tuple[int | str, str]]:
-        """Offer the queues that starts were told of, by what the last look at them has shown.
+    def _put_off_the_next_look(self, took: float) -> None:
+        """Rest after a look: where every commit is told, this process would do nothing else."""
+        self.looks_at = time.monotonic() + min(REST_TIMES * took, BUSY_SECONDS)
 
-        A claim finds out for itself what has changed since. Afterwards it waits a little: a look
-        would keep the worker from its claim, where there are few processors.
-        """
+    def _offer_before_a_look(self) -> list[tuple[int | str, str]]:
+        """Offer what needs no look at all queues, until it is time for one."""
         if self.listener is None:
             return []
-        self.listener.wait(BUSY_SECONDS if self.has_offered else 0.0, self._wakers())
-        self.has_offered = False
-        told, self.listener.queues = self.listener.queues, set()
+        if self.has_offered:
+            # A look would keep the worker from its claim, where there are few processors.
+            self.has_offered = False
+            self.listener.wait(BUSY_SECONDS, self._wakers())
+            return self._offer_told(self.listener)
+        while True:
+            rest = max(self.looks_at - time.monotonic(), 0.0)
+            self.listener.wait(rest, self._wakers())
+            if offers := self._offer_told(self.listener):
+                return offers
+            if rest < TELL_SECONDS or select.select(self._wakers(), [], [], 0.0)[0]:
+                return []
+            time.sleep(TELL_SECONDS)
+
+    def _offer_told(self, listener: Listener) -> list[tuple[int | str, str]]:
+        """Offer the queues that starts were told of, by what the last look at them has shown.
+
+        A claim finds out for itself what has changed since.
+        """
+        told, listener.queues = listener.queues, set()
         if not told or self.lanes is None:
             return []
         self.offers.end(self.lanes.taken.packets())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -18,6 +19,7 @@ from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker, take_offer
 from tests.builders import ECHO, make_flow, open_lease, opened, run_of
 from tests.databases import is_postgresql
+from tests.waiting import PATIENCE
 from tests.integration.test_database_trouble import CODES, refuse
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,6 +152,7 @@ def test_a_start_is_offered_before_the_broker_has_looked_at_all_queues(broker, l
     looks.clear()
 
     engine.start("flow", {})
+    assert select.select([broker.listener.connection], [], [], PATIENCE)[0]
 
     assert handed_out(broker) == ["flow-0"]
     assert looks == []
