@@ -19,7 +19,7 @@ from scripts.protocol.waker import Waker
 # How often SQLite is asked whether another connection has committed, where no write is told.
 SQLITE_LOOK_SECONDS = 0.002
 # After a write it is asked at once, and then less and less often: the commit is about to end.
-SQLITE_FIRST_LOOK_SECONDS = 0.001
+SQLITE_FIRST_LOOK_SECONDS = 0.0003
 SQLITE_IDLE_SECONDS = 1.0
 
 

@@ -62,7 +62,7 @@ SESSIONS_PER_WORKER = 16
 # How often a cluster with a free worker asks others for threads.
 ASK_SECONDS = 1.0
 BUSY_SECONDS = 0.02
-# After a look it rests for so many times as long, at most for `BUSY_SECONDS`.
+# By what a look has taken, how long it rests after it; `BUSY_SECONDS` at most.
 REST_TIMES = 5
 # How often it hears what is told meanwhile.
 TELL_SECONDS = 0.002

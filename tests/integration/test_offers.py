@@ -19,8 +19,8 @@ from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker, take_offer
 from tests.builders import ECHO, make_flow, open_lease, opened, run_of
 from tests.databases import is_postgresql
-from tests.waiting import PATIENCE
 from tests.integration.test_database_trouble import CODES, refuse
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
