@@ -10,6 +10,8 @@ from scripts.protocol.errors import WrongArgument
 After: TypeAlias = SupportsFloat | str | datetime.timedelta | datetime.datetime | None
 
 _TIME = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]")
+# A text that is not meant as a number or a time.
+_WORDS = re.compile(r"(?!\s*(?:nan|inf|infinity)\s*$)\s*[^\W\d]", re.IGNORECASE)
 _MAX_SHOWN = 50
 
 
@@ -19,8 +21,11 @@ class Retry(Exception):
     def __init__(self, after: After = None, reason: str = "") -> None:
         """Take the time to wait, in seconds if it is a number or a text with one, or its end.
 
-        The end is a time with its zone, also as an ISO text. Raises ValueError for what is none.
+        The end is a time with its zone, also as an ISO text. A text alone that begins with no digit
+        is the reason. Raises ValueError for what is no time.
         """
+        if isinstance(after, str) and not reason and _WORDS.match(after):
+            reason, after = after, None
         super().__init__(reason)
         self.after: float | None = _seconds(after, "Retry")
         self.reason = reason

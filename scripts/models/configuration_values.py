@@ -15,9 +15,10 @@ KEPT_SECONDS_OF_MISSING = 0.2
 _kept: list[tuple[float, dict[str, str]]] = []
 
 
-def configuration_values(seconds: float = KEPT_SECONDS) -> dict[str, str]:
-    """Return all values by name, which may be of this age."""
-    if not _kept or time.monotonic() - _kept[0][0] > seconds:
+def configuration_values(seconds: float | None = None) -> dict[str, str]:
+    """Return all values by name, which may be of this age, `KEPT_SECONDS` where none is given."""
+    age = KEPT_SECONDS if seconds is None else seconds
+    if not _kept or time.monotonic() - _kept[0][0] > age:
         values = dict(ConfigurationValue.objects.values_list("name", "value"))
         _kept[:] = [(time.monotonic(), values)]
     return _kept[0][1]

@@ -132,7 +132,7 @@ def test_a_failed_run_that_is_reprocessed_has_failed_all_the_same():
 def test_a_cancelled_run_takes_its_open_dead_letters_with_it():
     split = "def run(message, context):\n    return [{'payload': n} for n in range(3)]\n"
     odd = "def run(message, context):\n    if message['payload']:\n        raise Reject('no')\n"
-    flow = make_flow(codes=[split, odd + "    raise Retry('wait', delay=60)\n"])
+    flow = make_flow(codes=[split, odd + "    raise Retry(60, 'wait')\n"])
     [run] = start(1)
     work_until_idle(flow)
     assert FlowTotals.objects.get().open_letters == 2

@@ -22,6 +22,7 @@ Later = TypeVar("Later", bound=ScriptRetry | ScriptWait)
         ("retry(2.5, 'busy')", 2.5, "busy"),
         ("retry({ after: 3, reason: 'busy' })", 3, "busy"),
         ("retry({ reason: 'busy' })", None, "busy"),
+        ("retry('busy')", None, "busy"),
         ("retry('60', 'busy')", 60, "busy"),
         ("retry('60')", 60, ""),
         ("retry(60n, 'busy')", 60, "busy"),
@@ -47,11 +48,18 @@ def test_an_impossible_time_is_the_scripts_mistake(name: str, arguments: str) ->
     assert message.startswith((f"RangeError: {name}(after)", f"TypeError: {name}("))
 
 
-@pytest.mark.parametrize("name", ["retry", "wait"])
 @pytest.mark.parametrize(
-    "argument", ["'tomorrow'", "{ after: 'tomorrow' }", "'2026-12-01T08:00'", "'2026-12-01'"]
+    ("name", "argument"),
+    [
+        ("wait", "'tomorrow'"),
+        ("wait", "'2026-12-01'"),
+        ("wait", "{ after: 'tomorrow' }"),
+        ("retry", "{ after: 'tomorrow' }"),
+        ("retry", "'2026-12-01T08:00'"),
+        ("retry", "'tomorrow', 'busy'"),
+    ],
 )
-def test_a_text_that_is_no_time_is_no_reason_either(name: str, argument: str) -> None:
+def test_a_text_that_is_no_time_is_refused_as_one(name: str, argument: str) -> None:
     message = str(refused(f"{name}({argument}); setData(1)"))
 
     assert "takes seconds from now, not less than 0, or a time with its zone, not " in message

@@ -13,6 +13,7 @@
   const { getTime } = Date.prototype;
   const { now } = Date;
   const TIME = /^\s*\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d)\s*$/i;
+  const WORDS = /^(?!\s*(?:nan|inf|infinity)\s*$)\s*\p{L}/iu;
   const MAX_SHOWN = 50;
   const { stringify } = JSON;
   const OF_REJECT = ["reason", "code", "details"];
@@ -26,6 +27,10 @@
 
   function retry(after, reason) {
     shared.stopIfDecided();
+    if (typeof after === "string" && reason === undefined && apply(test, WORDS, [after])) {
+      // A text alone that is not meant as a number or a time.
+      [after, reason] = [undefined, after];
+    }
     const later = laterOf("retry", OF_RETRY, after, reason);
     decide("retry", later.reason, { after: later.after });
   }
