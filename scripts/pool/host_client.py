@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 # After this time without progress, a host is taken to be busy with something slow.
 STUCK_SECONDS = 0.01
+# Or after several times what its calls take, and at most after this: with as many hosts as threads,
+# a call of 5 ms takes longer than it computes.
+_STUCK_CALLS = 3
+_MOST_STUCK_SECONDS = 0.05
 # How often a host is looked at whose time limit is still far away.
 LOOK_SECONDS = 0.1
 # How much time a script can gain by forging the page that shows what it does.
@@ -80,6 +84,8 @@ class HostClient:
         self.in_flight = 0
         self.bytes_in_flight = 0
         self.progress_at = time.monotonic()
+        # The seconds that a call of its program takes, 0 while that is not known.
+        self.pace = 0.0
         self.is_ready = False
         self.missing_measures: list[str] = []
         # Whether the zygote kills it when it computes.
@@ -268,7 +274,12 @@ class HostClient:
         """Whether the host is busy with something slow."""
         if not self.is_ready or not self.in_flight:
             return False
-        return self.has_been_reclaimed or clock - self.progress_at > STUCK_SECONDS
+        patience = max(STUCK_SECONDS, min(_STUCK_CALLS * self.pace, _MOST_STUCK_SECONDS))
+        return self.has_been_reclaimed or clock - self.progress_at > patience
+
+    def computes(self, clock: float) -> bool:
+        """Whether the host is busy with fast calls."""
+        return self.in_flight > 0 and not self.is_stuck(clock)
 
     @property
     def has_been_reclaimed(self) -> bool:

@@ -42,7 +42,7 @@ from scripts.host.sandbox import SCRIPT_UIDS
 from scripts.pool.answers import Answer, log_line, outcome_of
 from scripts.pool.attribution import FailureAttribution, exit_error, overdue_error, restart_reason
 from scripts.pool.host_client import LOOK_SECONDS, STUCK_SECONDS, HostClient
-from scripts.pool.hosts import Hosts
+from scripts.pool.hosts import CORES, Hosts
 from scripts.pool.interruption import located
 from scripts.pool.lane import Lane
 from scripts.pool.pace import Pace, calls_ahead
@@ -60,6 +60,12 @@ logger = logging.getLogger(__name__)
 
 # How long outcomes may wait for more of them to be reported together.
 REPORT_SECONDS = 0.005
+# How long those few of slower scripts may wait while their hosts have the next calls already: what
+# takes them in costs as much for one as for several. Slower calls than that wait for no other.
+_GATHER_SECONDS = 0.02
+_FEW_OUTCOMES = 16
+# Calls that are faster wait for nothing but a core. More hosts than cores would be in their way.
+_COMPUTING_SECONDS = 0.001
 # How soon it is asked again for tables that are being made.
 _TABLE_LOOK_SECONDS = 0.01
 
@@ -110,6 +116,8 @@ class HostPool:
         self._outcomes: list[Outcome] = []
         self._first_outcome_at = 0.0
         self._is_group_done = False
+        # The lanes that the outcomes come from; None is for all that wait for no other.
+        self._reporting: set[Lane | None] = set()
         self._unfinished = 0
         self._next_look = 0.0
         self._open()
@@ -145,20 +153,34 @@ class HostPool:
         """Wait at most `timeout` seconds for outcomes that are worth reporting.
 
         Returns at once when a group is through or nothing is left to wait for, else 5 ms after the
-        first outcome, and with an empty list after the timeout.
+        first outcome, and with an empty list after the timeout. A few outcomes wait 20 ms for more
+        while no host of their steps comes to the end of its calls.
         """
-        clock = time.monotonic()
-        deadline = clock + timeout
+        deadline = time.monotonic() + timeout
         self._pump(0.0)
-        while self._unfinished and not self._is_group_done:
+        while self._unfinished:
+            until = min(deadline, self._report_at())
             clock = time.monotonic()
-            until = self._first_outcome_at + REPORT_SECONDS if self._outcomes else deadline
-            if clock >= until or clock >= deadline:
+            if clock >= until:
                 break
-            self._pump(max(0.0, min(until, deadline, self._next_look) - clock))
+            self._pump(max(0.0, min(until, self._next_look) - clock))
         outcomes, self._outcomes = self._outcomes, []
         self._is_group_done = False
+        self._reporting.clear()
         return outcomes
+
+    def _report_at(self) -> float:
+        """Return until when the outcomes are to wait for more."""
+        if not self._outcomes:
+            return inf
+        if len(self._outcomes) < _FEW_OUTCOMES and all(map(self._may_gather, self._reporting)):
+            return self._first_outcome_at + _GATHER_SECONDS
+        return 0.0 if self._is_group_done else self._first_outcome_at + REPORT_SECONDS
+
+    def _may_gather(self, lane: Lane | None) -> bool:
+        if lane is None or not lane.has_next_calls():
+            return False
+        return (self._pace.of(lane.program) or inf) < _GATHER_SECONDS
 
     def outstanding(self) -> int:
         """Count the calls whose outcome was not collected yet."""
@@ -244,6 +266,7 @@ class HostPool:
         self._selector.close()
         for memory in (self._lanes, self._ready_lanes, self._attribution, self._outcomes):
             memory.clear()
+        self._reporting.clear()
         self._unfinished = 0
         self._open()
 
@@ -267,17 +290,26 @@ class HostPool:
         target = calls_ahead(pace)
         # Those beyond the limit, which was higher, end what they have.
         for host in lane.hosts[: lane.limit]:
+            host.pace = pace or 0.0
             if host.tables == tables:
                 self._top_up(host, lane, target, clock)
         while lane.waiting and len(lane.hosts) < lane.limit:
             if not all(host.is_full(pace, clock) or host.tables != tables for host in lane.hosts):
                 break
+            if lane.hosts and self._is_fast(lane.program) and self._are_cores_taken(clock):
+                break
             host = self._hosts.take(lane.program, tables)
-            host.lane = lane
+            host.lane, host.pace = lane, pace or 0.0
             lane.hosts.append(host)
             self._top_up(host, lane, target, clock)
         self._release_idle_hosts(lane, clock)
         self._next_look = min(self._next_look, clock + STUCK_SECONDS)
+
+    def _are_cores_taken(self, clock: float) -> bool:
+        return sum(host.computes(clock) for host in self._hosts) >= CORES
+
+    def _is_fast(self, program: Program) -> bool:
+        return (self._pace.of(program) or inf) < _COMPUTING_SECONDS
 
     def _tables_of(self, lane: Lane, clock: float) -> tuple[GivenTable, ...] | None:
         """Return the tables that calls of the lane are to see now, None while they are made.
@@ -411,9 +443,10 @@ class HostPool:
         host.progress_at = time.monotonic()
         spent = sum([outcome.finished_at - outcome.started_at for outcome in finished])
         self._pace.learn(host.program, spent / len(finished), len(finished))
-        self._report(finished)
+        self._report(finished, host.lane)
 
-    def _report(self, outcomes: list[Outcome]) -> None:
+    def _report(self, outcomes: list[Outcome], lane: Lane | None = None) -> None:
+        self._reporting.add(lane)
         if not self._outcomes:
             self._first_outcome_at = time.monotonic()
         self._outcomes += outcomes
@@ -464,7 +497,7 @@ class HostPool:
             if host.is_terminating:
                 self._end_asked(host, clock)
             elif not host.in_flight:
-                self._hosts.end_if_idle_for_long(host, clock)
+                self._hosts.end_if_idle_for_long(host, clock, self._is_fast(host.program))
             elif host.is_overdue(clock):
                 self._ask_and_kill(host, clock)
             else:

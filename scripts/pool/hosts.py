@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from scripts.pool.services import GivenTable
 
 IDLE_SECONDS = 60.0
-# With more hosts than this, idle ones are not kept warm for long.
+# With more hosts than this, idle ones are not kept warm for long; nor with more than the cores, of
+# a program whose calls are fast.
 MAX_HOSTS = 64
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 IDLE_SECONDS_IN_A_CROWD = 1.0
 
 
@@ -81,13 +84,16 @@ class Hosts:
             self.zygote.watch(host)
             host.is_watched = True
 
-    def end_if_idle_for_long(self, host: HostClient, clock: float) -> None:
-        """Watch an idle host, and kill it after 60 s, or after 1 s where there are many."""
+    def end_if_idle_for_long(self, host: HostClient, clock: float, is_fast: bool) -> None:
+        """Watch an idle host, and kill it after 60 s, or after 1 s where there are many.
+
+        `is_fast`: its program needs no more of them than there are cores.
+        """
         idle = self._idle.get(host.program, [])
         if host not in idle:
             return
         self.watch(host)
-        is_crowded = len(self._by_number) > MAX_HOSTS
+        is_crowded = len(self._by_number) > MAX_HOSTS or (is_fast and len(idle) > CORES)
         limit = IDLE_SECONDS_IN_A_CROWD if is_crowded else IDLE_SECONDS
         if clock - host.progress_at > limit:
             idle.remove(host)

@@ -32,6 +32,12 @@ class Lane:
             most = 1
         return Group(self.site, self._take(min(most, MAX_GROUP_CALLS)), first)
 
+    def has_next_calls(self) -> bool:
+        """Whether each of its hosts has a call beyond the one that it runs, or gets one."""
+        if self.waiting:
+            return True
+        return bool(self.hosts) and all(host.in_flight > 1 for host in self.hosts)
+
     def requeue(self, calls: list[Call]) -> None:
         """Let calls wait again, before all others."""
         self.waiting.extendleft(reversed(calls))

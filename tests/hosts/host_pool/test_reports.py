@@ -1,0 +1,73 @@
+"""When the pool reports outcomes, and on how many hosts fast calls run."""
+
+import pytest
+
+from scripts.pool import host_client, host_pool, hosts
+from scripts.pool.host_pool import HostPool
+from tests.hosts.pools import AROUND_IMPORTS, SITE, calls, collect_all, payload, program, run_all
+from tests.waiting import PATIENCE, wait_for
+
+SLEEPING = """
+import time
+def run(message, context):
+    time.sleep(message["payload"])
+    return message
+"""
+
+
+@pytest.fixture(autouse=True)
+def any_call_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, calls are as fast as others, and are waited for."""
+    monkeypatch.setattr(host_pool, "_GATHER_SECONDS", PATIENCE)
+
+
+def test_few_outcomes_wait_for_more_while_every_host_has_its_next_call(pool: HostPool) -> None:
+    run_all(pool, SLEEPING, [0.005] * 2)
+
+    pool.submit(program(SLEEPING), SITE, calls([0.005] * 60), 2)
+    reports = []
+    while pool.outstanding():
+        reports.append(len(pool.collect(PATIENCE)))
+
+    assert sum(reports) == 60
+    assert max(reports) >= 10
+
+
+def test_an_outcome_is_reported_at_once_when_its_host_has_no_other_call(pool: HostPool) -> None:
+    run_all(pool, SLEEPING, [0.005] * 2)
+
+    pool.submit(program(SLEEPING), SITE, calls([600, 0.005]), 2)
+    outcomes = pool.collect(PATIENCE)
+    pool.cancel({0})
+
+    assert [outcome.call.key for outcome in outcomes] == [1]
+    assert list(collect_all(pool)) == [0]
+
+
+def test_calls_that_wait_for_a_core_alone_run_on_no_more_hosts_than_there_are_cores(
+    pool: HostPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # On a busy machine even a fast call looks stuck, or slow.
+    monkeypatch.setattr(host_client, "STUCK_SECONDS", PATIENCE)
+    monkeypatch.setattr(host_pool, "_COMPUTING_SECONDS", PATIENCE)
+    monkeypatch.setattr(host_pool, "CORES", 2)
+    code = f"{AROUND_IMPORTS}\ndef run(m, c): return m | {{'payload': os.getpid()}}"
+    run_all(pool, code, [0] * 20)
+    monkeypatch.setattr(host_client, "GROUP_SECONDS", 0.0)
+
+    outcomes = run_all(pool, code, [0] * 4000, hosts=8)
+
+    assert len({payload(outcome) for outcome in outcomes.values()}) == 2
+
+
+def test_idle_hosts_of_fast_calls_beyond_the_cores_are_ended_soon(
+    pool: HostPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_pool, "_COMPUTING_SECONDS", PATIENCE)
+    monkeypatch.setattr(hosts, "CORES", 1)
+    pool.submit(program(SLEEPING), SITE, calls([0.1] * 4), 4)
+    collect_all(pool)
+    assert len(pool._hosts.idle()) == 4
+
+    pool.submit(program(f"{SLEEPING}# another", timeout_seconds=600), SITE, calls([600]), 1)
+    wait_for(lambda: pool.collect(0.1) == [] and len(pool._hosts.idle()) == 1)
