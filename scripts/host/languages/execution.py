@@ -167,7 +167,7 @@ class Execution:
             self._realm.string(orjson.dumps(facts)),
         ]
         if remembers:
-            arguments.append(self._realm.run(prelude.numerals()))
+            arguments.append(self._world.numerals())
         if orders is not None:
             arguments.append(self._realm.string(orders))
         self._call(START, *arguments)
@@ -224,7 +224,7 @@ class Execution:
         if text is not None:
             arguments[0] = self._realm.string(text)
             if may_change(text):
-                arguments.append(self._realm.run(prelude.numerals()))
+                arguments.append(self._world.numerals())
         self._call(GIVE, *arguments)
 
     def _secrets(self) -> dict[str, dict[str, Any]]:
@@ -321,7 +321,7 @@ class Execution:
         """Give the script the reply to its own request of this number."""
         arguments = [quickjs.integer(number), self._realm.string(orjson.dumps(reply))]
         if may_change(str(reply.get("body", reply.get("text", ""))).encode()):
-            arguments.append(self._realm.run(prelude.numerals()))
+            arguments.append(self._world.numerals())
         self._call(SETTLE, *arguments)
 
     def _fail(self, thrown: Value) -> None:

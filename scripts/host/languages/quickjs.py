@@ -317,8 +317,7 @@ class Realm:
 
     def run_read(self, code: Value) -> Value:
         """Run what was read and return its value, which the caller frees. Raises Thrown."""
-        own = self._engine.duplicate(self._context, code)
-        return self._checked(self._engine.run_function(self._context, own))
+        return self._checked(self._engine.run_function(self._context, self.shared(code)))
 
     def _read(self, bytecode: bytes) -> Value:
         return self._checked(
@@ -389,6 +388,11 @@ class Realm:
         """Have a value freed with the realm."""
         self._kept.append(value)
         return value
+
+    def shared(self, value: Value) -> Value:
+        """Return a value that is kept once more; the caller frees it."""
+        again: Value = self._engine.duplicate(self._context, value)
+        return again
 
     def free(self, *values: Value) -> None:
         for value in values:

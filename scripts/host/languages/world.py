@@ -45,8 +45,19 @@ class World:
         self.parts: list[tuple[Value, Callable[[], bytes] | None]] = [
             (realm.keep(realm.run(part)), make_data) for part, make_data in prelude.message_parts
         ]
+        self._numerals: Value | None = None
         self.libraries = [realm.read(library) for library in libraries]
         self.script = realm.read(code)
+
+    def prepare_numerals(self) -> None:
+        """Make the part numerals, for messages that need it. Raises Thrown."""
+        self._numerals = self.realm.keep(self.realm.run(parts_of_prelude.numerals()))
+
+    def numerals(self) -> Value:
+        """Return the part that remembers how numbers were written; the caller frees it."""
+        if self._numerals is None:
+            return self.realm.run(parts_of_prelude.numerals())
+        return self.realm.shared(self._numerals)
 
     def _call(self, *arguments: Value) -> None:
         self.realm.free(self.realm.call(self.engine, *arguments))
@@ -117,7 +128,10 @@ class Worlds:
     def _made(self, omitted: frozenset[str], heap: Heap | None = None) -> World:
         realm = Realm(self._memory_bytes, omitted=omitted, heap=heap)
         try:
-            return World(realm, *self._content)
+            world = World(realm, *self._content)
+            if not parts_of_prelude.BUILT_INS_OF_NUMERALS & omitted:
+                world.prepare_numerals()
+            return world
         except Thrown:
             realm.close()
             # The prelude itself throws nothing.
