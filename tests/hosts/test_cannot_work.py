@@ -59,6 +59,8 @@ class Given:
 
     def __init__(self, zygotes: Zygotes) -> None:
         self.newest: dict[str, str] = {}
+        # Whether a value that is missing cannot be looked up.
+        self.is_down = False
         missing = tables.Given("zip", problem="There is no table 'zip' in this installation.")
         services: dict[str, Service] = {
             "http": OutsideCalls(secrets=self._secret),
@@ -89,6 +91,8 @@ class Given:
         raise RequestFailed(f"There is no secret {request['name']!r}.", "unknown")
 
     def _values(self, program: Program, request: dict[str, Any], _: float) -> dict[str, Any]:
+        if self.is_down and request.get("isNewest"):
+            raise RequestFailed("The values cannot be read now.", "unavailable")
         return {"values": self.newest if request.get("isNewest") else {}}
 
 
@@ -315,6 +319,16 @@ def test_a_value_that_was_just_entered_is_there(given: Given, language: str) -> 
 
     assert isinstance(without.error, ScriptInvalid)
     assert json.loads(entered.output or b"")["payload"] == "10 €"
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_value_that_cannot_be_read_now_is_redelivered(given: Given, language: str) -> None:
+    given.is_down = True
+
+    error = given.run(language, "c.config['shop']", "context.config.shop").error
+
+    assert after_call(error).disposition is Disposition.RETRY, error
+    assert "cannot be read now" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -185,9 +185,7 @@ class Execution:
             self._look_up(line.encode("utf-8", "surrogatepass"))
             return
         if level == "config":
-            value = self._context.config.newest(line)
-            given = quickjs.UNDEFINED if value is None else self._realm.string(value.encode())
-            self._call(GIVE, given, quickjs.UNDEFINED)
+            self._look_up_value(line)
             return
         if level == "name":
             self._name(*json.loads(line))
@@ -211,6 +209,18 @@ class Execution:
         if told == message and (line := _LINE.search(prelude.without_frames(stack))):
             told = f"{message} (line {line[1]})"
         self._call(GIVE, self._realm.string(told.encode("utf-8", "surrogatepass")))
+
+    def _look_up_value(self, name: str) -> None:
+        """Give the script that waits a value of the installation, nothing, or an error."""
+        arguments = [quickjs.UNDEFINED, quickjs.UNDEFINED]
+        try:
+            value = self._context.config.newest(name)
+        except RuntimeError as error:
+            arguments[1] = self._realm.string(str(error).encode())
+        else:
+            if value is not None:
+                arguments[0] = self._realm.string(value.encode())
+        self._call(GIVE, *arguments)
 
     def _look_up(self, request: bytes) -> None:
         """Give the script that waits a text of a table, nothing, or an error."""

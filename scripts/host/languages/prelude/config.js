@@ -3,7 +3,11 @@
 (function (shared, context, facts) {
   "use strict";
   const { values, error: said } = facts[8];
+  // Longer ones than there can be.
+  const MAX_NAME = 200;
   const { hasOwn, keys } = Object;
+  const { apply } = Reflect;
+  const { slice } = String.prototype;
   const [error, proxy] = [Error, Proxy];
 
   context.config = new proxy({ ...values }, {
@@ -15,8 +19,11 @@
         throw new error(said);
       }
       if (!hasOwn(target, name)) {
-        shared.given = undefined;
-        shared.tell("config", name);
+        shared.given = shared.problem = undefined;
+        shared.tell("config", apply(slice, name, [0, MAX_NAME]));
+        if (shared.problem !== undefined) {
+          throw new error(shared.problem);
+        }
         if (shared.given === undefined) {
           throw shared.never(new error(`There is no value '${name}' in this installation.`));
         }
