@@ -23,15 +23,16 @@ from scripts.host.tables import Table
 from scripts.protocol.errors import INVALID, NEVER_ALLOWED, Lasting, WrongArgument
 from scripts.protocol.starts import StartRefused
 
-_OURS = "|".join(
-    each.__name__
+_CLASSES = {
+    each.__name__: each
     for each in (
         *(ConfigValues, Context, Headers, Http, Reject, Response, Retry, Secrets, State, Table),
         Wait,
     )
-)
+}
+_OURS = "|".join(_CLASSES)
 # What Python itself says of wrong calls, and of attributes that are not there.
-_WRONG_CALL = re.compile(rf"(?:{_OURS})\.\w+\(\) (?:got|missing|takes) |'(?:{_OURS})' object ")
+_WRONG_CALL = re.compile(rf"({_OURS})\.\w+\(\) (?:got|missing|takes) |'({_OURS})' object ")
 _FOLDERS = {Path(__file__).parents[1] / folder for folder in ("host", "protocol")}
 _JSON = Path(json.__file__).parent
 
@@ -50,7 +51,7 @@ def is_wrong_call(error: BaseException) -> bool:
     if isinstance(error, WrongArgument):
         return True
     return isinstance(error, TypeError | AttributeError) and (
-        _WRONG_CALL.match(str(error)) is not None or _failed_within(error)
+        _is_about_ours(error) or _failed_within(error)
     )
 
 
@@ -61,6 +62,18 @@ def is_unknown_name(error: BaseException) -> bool:
     if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
         return True
     return type(error) is NameError and str(error) == f"name {error.name!r} is not defined"
+
+
+def _is_about_ours(error: TypeError | AttributeError) -> bool:
+    """Say whether Python speaks of a class of the engine, and not of another of that name."""
+    said = _WRONG_CALL.match(str(error))
+    if said is None:
+        return False
+    name = said[1] or said[2]
+    if isinstance(error, AttributeError) and error.obj is not None:
+        return isinstance(error.obj, _CLASSES[name])
+    meant = (frame.f_globals.get(name) for frame, _ in traceback.walk_tb(error.__traceback__))
+    return all(each is None or each is _CLASSES[name] for each in meant)
 
 
 def _failed_within(error: BaseException) -> bool:

@@ -331,6 +331,32 @@ def test_a_value_that_cannot_be_read_now_is_redelivered(given: Given, language: 
     assert "cannot be read now" in str(error)
 
 
+OWN_CLASS = """
+class Response:
+    def take(self, amount): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("python", f"{OWN_CLASS}\ndef run(m, c): return Response().total"),
+        ("python", f"{OWN_CLASS}\ndef run(m, c): return Response().take()"),
+        ("python", f"{OWN_CLASS}\ndef run(m, c): return Response()[0]"),
+        ("javascript", "const total = (context) => context.order.total;\nsetData(total({}));"),
+        ("javascript", "const http = {};\nhttp.order.total;\nsetData(1);"),
+        ("javascript", "for (const http of [{}]) http.take();\nsetData(1);"),
+        ("javascript", "if (context.attempt > 5) rate = 1;\nsetData(rate);"),
+    ],
+)
+def test_an_own_name_that_is_one_of_the_engine_too_is_redelivered(
+    pool: HostPool, language: str, code: str
+) -> None:
+    error = run(pool, language, code).error
+
+    assert after_call(error).disposition is Disposition.RETRY, error
+
+
 @pytest.mark.parametrize(
     "mistake", [("pric(1)", "pric(1)"), ("c.progress('x')", "context.progress('x')")]
 )

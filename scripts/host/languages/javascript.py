@@ -159,7 +159,10 @@ class JavaScriptScript:
         if error.kind in NEVER_ALLOWED or is_never_there(error.message):
             return True
         has_failed = self._execution is not None and self._execution.has_failed_outside
-        return not has_failed and (error.kind == INVALID or is_unknown_name(error.message, told))
+        if has_failed:
+            return False
+        codes = map("\n".join, self._lines.values())
+        return error.kind == INVALID or is_unknown_name(error.message, told, codes)
 
     def _named(self, message: str, stack: str) -> tuple[str, str]:
         """Return message and stack with the value that the error is about."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _CALLS = "use http.get(url) and its like, and await them"
 _TIMES = "there are no timers; retry(seconds) has the message delivered again later"
@@ -42,7 +42,14 @@ _OBJECTS = (
     "context|http|ftos|console|Array|Date|JSON|Math|Number|Object|Promise|Reflect|String|crypto"
 )
 _OURS = rf"(?:{_OBJECTS})(?!\.(?:Data|waitState)\b)(?:\.\w+)?"
-_NOT_OURS = re.compile(rf"^TypeError: (?:{_OURS}\.\w+ is not a function|.*: {_OURS} is undefined)$")
+_NOT_OURS = re.compile(
+    rf"^TypeError: (?:(?P<called>{_OURS})\.\w+ is not a function"
+    rf"|.*: (?P<read>{_OURS}) is undefined)$"
+)
+# An assignment, which makes a variable that is not declared.
+_ASSIGNED = r"(?<![\w$.]){0}\s*=(?![=>])"
+# A name that is defined, also as a parameter. What is given to a function may be one there.
+_DEFINED = r"\b(?:const|let|var|function|class)\s+{0}\b|\b{0}\s*=>|[(,{{\[:.]\s*{0}\s*[,)=}}\]]"
 
 _MODULES = re.compile(r"^\s*(import\b(?!\s*\()|export\b)")
 _TYPES = re.compile(
@@ -97,12 +104,21 @@ def never_there(name: str) -> str:
     return f"{name} is not defined: {MISSING[name]}"
 
 
-def is_unknown_name(message: str, told: str) -> bool:
+def is_unknown_name(message: str, told: str, codes: Iterable[str]) -> bool:
     """Whether an error is about a name that stands nowhere, also in the objects of every script.
 
-    `told` is the message with the value that it is about.
+    `told` is the message with the value that it is about. What the code itself calls `context`, or
+    by the name of another such object, may be what came from outside; and a variable that is not
+    declared has a value where the code has come by.
     """
-    return _UNDEFINED.match(message) is not None or _NOT_OURS.match(told) is not None
+    if missing := _UNDEFINED.match(message):
+        name, where = missing[1], _ASSIGNED
+    elif found := _NOT_OURS.match(told):
+        name, where = (found["called"] or found["read"]).partition(".")[0], _DEFINED
+    else:
+        return False
+    given = re.compile(where.format(re.escape(name)))
+    return not any(map(given.search, codes))
 
 
 def more_about(message: str, line: str, column: int, native: str) -> str:
