@@ -7,7 +7,7 @@ import pytest
 from scripts.host.languages.javascript import JavaScriptScript
 from scripts.protocol.errors import OutputInvalid, ScriptInvalid
 from scripts.protocol.wire import MAX_TEXT_LENGTH
-from tests.hosts.javascript.helpers import raised, run
+from tests.hosts.javascript.helpers import Replies, raised, run
 from tests.hosts.javascript.helpers import refused as refused_at_run
 
 
@@ -247,6 +247,15 @@ try { f() } catch ({1}) { setData(error.stack) }
         "    at f (pricing:2:27)",
         "    at <anonymous> (pricing:4:7)",
     ]
+
+
+@pytest.mark.parametrize("mistake", ["null.x", "context.progress(-1)", "context.config.missing"])
+def test_a_script_that_catches_very_many_errors_keeps_its_memory(mistake: str) -> None:
+    count = 20_000
+    code = f"let n = 0;\nfor (let i = 0; i < {count}; i++) try {{ {mistake} }} catch {{ n++ }}\n"
+
+    replies = Replies(*[(1, {"values": {}})] * (count + 1))
+    assert run(f"{code}setData(n)", replies=replies, memory_mb=8) == count
 
 
 def test_a_promise_that_is_never_settled_is_named_with_the_places_that_make_some() -> None:

@@ -13,6 +13,8 @@
   const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6, GIVE = 7,
     SOURCE = 8;
   const MAX_DEPTH = 1000;
+  // Errors that are known by what they were refused for. A script may catch millions.
+  const MAX_NOTED = 100;
   // As in envelope.py and wire.py.
   const MAX_OUTPUT = 8 * 1024 * 1024, MAX_REQUEST = 1024 * 1024;
   // Where the script does not catch it, what JSON cannot hold there is a fault of its output.
@@ -25,7 +27,7 @@
   const { hasOwn } = Object;
   const { apply } = Reflect;
   const { includes } = String.prototype;
-  const { some } = Array.prototype;
+  const { shift, some } = Array.prototype;
   const [text, date, evaluate, failure, rangeError] = [String, Date, eval, Error, RangeError];
   const typeError = TypeError;
 
@@ -35,7 +37,7 @@
     hasNews: false, requests: [], refusals: [], throttled: [], notAllowed: [], mistakes: [],
     decision: undefined, decisionError: undefined, settle: undefined,
     isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput, wrong,
-    never,
+    never, note,
     maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
     given: undefined, problem: undefined, givenNumerals: undefined, seed: undefined,
     writings, ownKeys: Reflect.ownKeys,
@@ -172,8 +174,7 @@
   function refuse(kind, place, reason, below = "") {
     const refusal = new kind(`${place}${below} ${reason}`);
     if (OUTPUTS[place]) {
-      const { refusals } = shared;
-      refusals[refusals.length] = { refusal, place: place + below, reason };
+      note(shared.refusals, { refusal, place: place + below, reason });
       return refusal;
     }
     return wrong(refusal);
@@ -262,14 +263,20 @@
 
   // Returns the error of a wrong call.
   function wrong(error) {
-    const { mistakes } = shared;
-    return mistakes[mistakes.length] = error;
+    return note(shared.mistakes, error);
   }
 
   // Returns the error of what is not allowed or not there.
   function never(error) {
-    const { notAllowed } = shared;
-    return notAllowed[notAllowed.length] = error;
+    return note(shared.notAllowed, error);
+  }
+
+  // Adds to a list, which keeps the last ones, and returns what was added.
+  function note(list, item) {
+    if (list.length === MAX_NOTED) {
+      apply(shift, list, []);
+    }
+    return list[list.length] = item;
   }
 
   function stopIfDecided() {

@@ -300,7 +300,7 @@
         refused.response = response;
         refused.status = status;
         if (retryAfter !== undefined) {
-          shared.throttled[shared.throttled.length] = { refused, retryAfter };
+          shared.note(shared.throttled, { refused, retryAfter });
         }
         throw refused;
       }
