@@ -258,6 +258,23 @@ def test_a_script_that_catches_very_many_errors_keeps_its_memory(mistake: str) -
     assert run(f"{code}setData(n)", replies=replies, memory_mb=8) == count
 
 
+def test_a_long_message_of_the_script_itself_is_left_as_it_is() -> None:
+    code = "try { throw new TypeError('value is not ' + context.Data.payload) }"
+
+    assert run(f"{code} catch (error) {{ setData(error.message) }}", "x" * 500).endswith("x" * 500)
+
+
+def test_an_error_that_comes_again_is_named_again() -> None:
+    code = """
+const x = {}, told = new Set();
+for (let i = 0; i < 3000; i++) {
+  try { if (i % 2) x.foo(); else x.bar(); } catch ({ message }) { told.add(message); }
+}
+setData([...told]);
+"""
+    assert run(code) == ["x.bar is not a function", "x.foo is not a function"]
+
+
 def test_a_promise_that_is_never_settled_is_named_with_the_places_that_make_some() -> None:
     error = raised("log(1);\n  await new Promise(() => {});\nsetData(1);")
 

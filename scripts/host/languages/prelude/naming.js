@@ -9,8 +9,11 @@
   const { apply } = Reflect;
   const { test } = RegExp.prototype;
   const typeError = TypeError;
-  // Naming one takes as long as throwing twenty.
+  // Naming one takes as long as throwing twenty. One that comes again is known by message and stack.
   let left = 1000;
+  const known = { __proto__: null };
+  // The engine's own messages are shorter.
+  const MAX_LENGTH = 300;
   // As in javascript_errors.py.
   const NAMELESS =
     /^(?:not a function$|cannot (?:read|set) property |Cannot convert undefined|value is not|invalid ')/;
@@ -21,17 +24,26 @@
       stack += frame(sites[i]);
     }
     const { message } = error;
-    if (left > 0 && error instanceof typeError && apply(test, NAMELESS, [message])) {
-      left--;
-      shared.given = undefined;
-      shared.tell("name", stringify([message, stack]));
-      if (typeof shared.given === "string") {
-        const value = shared.given;
+    if (error instanceof typeError && typeof message === "string" && message.length < MAX_LENGTH &&
+        apply(test, NAMELESS, [message])) {
+      const value = named(message, stack);
+      if (value !== undefined) {
         defineProperty(error, "message", { value, writable: true, configurable: true });
       }
     }
     return stack;
   };
+
+  function named(message, stack) {
+    const key = message + stack;
+    if (known[key] === undefined && left > 0) {
+      left--;
+      shared.given = undefined;
+      shared.tell("name", stringify([message, stack]));
+      known[key] = shared.given;
+    }
+    return known[key];
+  }
 
   function frame(site) {
     const name = site.getFunctionName() || "<anonymous>";
