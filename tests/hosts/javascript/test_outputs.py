@@ -145,7 +145,7 @@ def test_keys_and_texts_full_of_digits_stay_as_they_are() -> None:
 
 ALIKE = (
     '{"a":1.10,"b":1.1,"rows":[{"amount":1.10},{"amount":1.1},{"amount":1.100}],'
-    '"list":[1.10,1.1],"2":1.50,"1":1.0}'
+    '"list":[1.10,1.1],"mixed":[1.10,{"x":1}],"2":1.50,"1":1.0}'
 )
 ROWS = '[{"amount":1.10},{"amount":1.1},{"amount":1.100}]'
 SORTED = '{"1":1.0,"2":1.50,' + ALIKE[1 : ALIKE.index(',"2"')] + "}"
@@ -177,6 +177,8 @@ def as_written(code: str, payload: str = ALIKE) -> str:
         ("p.rows.toReversed()[0]", '{"amount":1.100}'),
         ("{ ...p.rows[0], amount: 2.5 }", '{"amount":2.5}'),
         ("p.list.map((each) => each)", "[1.10,1.1]"),
+        ("[...p.mixed]", '[1.10,{"x":1}]'),
+        ("[p.b, {}, 2]", "[1.1,{},2]"),
         ("[...p.list]", "[1.10,1.1]"),
         ("{ a: p.a, b: p.b }", '{"a":1.10,"b":1.1}'),
         # Where it cannot be known it is as JavaScript writes it.

@@ -43,16 +43,15 @@
     return found.get(array)?.[index];
   }
 
-  // Of an array of plain values alone.
+  // Of objects only that they are there.
   function contentOf(array) {
     let content = "";
     for (let i = 0; i < array.length; i++) {
       const item = array[i];
       const kind = typeof item;
-      if (kind === "object" && item !== null || kind === "function" || kind === "symbol") {
-        return undefined;
-      }
-      content += kind === "string" ? `"${item.length}:${item}` : is(item, -0) ? ",-0" : `,${item}`;
+      content += kind === "string" ? `"${item.length}:${item}` : is(item, -0) ? ",-0" :
+        kind === "object" && item !== null || kind === "function" || kind === "symbol" ? "{" :
+        `,${item}`;
     }
     return content;
   }
