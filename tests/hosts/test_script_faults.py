@@ -168,6 +168,8 @@ THERE = [
     "globalThis.process?.cwd(); process.cwd();",
     "try { require('fs') } catch { log('none') }",
     "log(performance.now());",
+    '"object" == typeof exports && "undefined" != typeof module'
+    ' ? (module.exports = e(require("dayjs"))) : e(dayjs);',
 ]
 
 

@@ -21,6 +21,8 @@ _ASKED = (
     r"\btypeof\s*\(?\s*{0}\b|\b(?:globalThis|self|window)\s*[?.[]+\s*['\"]?{0}\b"
     r"|['\"]{0}['\"]\s*in\b"
 )
+# What is asked for where code looks for a loader of modules: one that is there has the others.
+_LOADER = ("require", "module", "exports", "define")
 _TEXT = re.compile(
     r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`""", re.DOTALL
 )
@@ -67,7 +69,7 @@ def missing_names(source: Source, libraries: Iterable[Source] = ()) -> list[Miss
 
 
 def _asks_for(name: str) -> Callable[[Source], bool]:
-    asked = re.compile(_ASKED.format(name))
+    asked = re.compile("|".join(map(_ASKED.format, _LOADER if name in _LOADER else [name])))
     return lambda source: asked.search(source[0]) is not None
 
 
