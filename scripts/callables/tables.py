@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from scripts.host.tables import NO_TABLES, TableFile, Tables
 from scripts.protocol.calls import Program
+from scripts.protocol.errors import NoValue
 from scripts.tables.directory import mapped
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def _mapped(program: Program) -> dict[str, TableFile | Exception]:
 @lru_cache(maxsize=64)
 def _file(given: GivenTable) -> TableFile | Exception:
     if given.file is None:
-        return RuntimeError(given.problem) if given.is_passing else KeyError(given.problem)
+        return RuntimeError(given.problem) if given.is_passing else NoValue(given.problem)
     return TableFile(mapped(given.file))
 
 

@@ -16,6 +16,7 @@ from scripts.callables.tables import files, tables_of
 from scripts.host.tables import Table
 from scripts.models import ReferenceTable, TableContent, TablePiece
 from scripts.protocol.calls import Program
+from scripts.protocol.errors import NoValue
 from scripts.services import table_storing
 from scripts.services.table_storing import file_of, restore, store
 from scripts.services.tables import TableFiles, opened
@@ -42,6 +43,11 @@ def stored(content: bytes = ZIPS, name: str = "zip", **options: Any) -> Referenc
 def looked_up(name: str = "zip") -> Table:
     program = Program(1, "pricing", "callable", "x", 20, 64, tables=(name,))
     return Table(name, tables_of(program).file(name), {})
+
+
+def test_a_table_that_is_not_there_is_lasting_for_callables_too():
+    with pytest.raises(NoValue, match="table 'zip'"):
+        looked_up()
 
 
 def test_a_stored_file_is_looked_up_and_comes_back_byte_for_byte():
