@@ -14,6 +14,7 @@ class ConfigValues(Mapping[str, str]):
     def __init__(self, send: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         self._send = send
         self._known: dict[str, str] | None = None
+        self._looked_up: dict[str, str | None] = {}
 
     def __getitem__(self, name: str) -> str:
         """Return the value. Raises NoValue, a KeyError, or RuntimeError where it cannot be read
@@ -37,8 +38,10 @@ class ConfigValues(Mapping[str, str]):
         return len(self._values())
 
     def newest(self, name: str) -> str | None:
-        """Return a value that the worker reads anew, None where there is none."""
-        return self._read({"isNewest": True}).get(name)
+        """Return a value that the worker reads anew, once for a message; None if there is none."""
+        if name not in self._looked_up:
+            self._looked_up[name] = self._read({"isNewest": True}).get(name)
+        return self._looked_up[name]
 
     def _values(self) -> dict[str, str]:
         if self._known is None:

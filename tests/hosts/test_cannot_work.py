@@ -59,8 +59,8 @@ class Given:
 
     def __init__(self, zygotes: Zygotes) -> None:
         self.newest: dict[str, str] = {}
-        # Whether a value that is missing cannot be looked up.
-        self.is_down = False
+        # Whether a value that is missing cannot be looked up, and how often one was.
+        self.is_down, self.lookups = False, 0
         missing = tables.Given("zip", problem="There is no table 'zip' in this installation.")
         services: dict[str, Service] = {
             "http": OutsideCalls(secrets=self._secret),
@@ -91,9 +91,12 @@ class Given:
         raise RequestFailed(f"There is no secret {request['name']!r}.", "unknown")
 
     def _values(self, program: Program, request: dict[str, Any], _: float) -> dict[str, Any]:
-        if self.is_down and request.get("isNewest"):
+        if not request.get("isNewest"):
+            return {"values": {}}
+        self.lookups += 1
+        if self.is_down:
             raise RequestFailed("The values cannot be read now.", "unavailable")
-        return {"values": self.newest if request.get("isNewest") else {}}
+        return {"values": self.newest}
 
 
 @pytest.fixture
@@ -329,6 +332,19 @@ def test_a_value_that_cannot_be_read_now_is_redelivered(given: Given, language: 
 
     assert after_call(error).disposition is Disposition.RETRY, error
     assert "cannot be read now" in str(error)
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_missing_value_is_looked_up_once_for_a_message(given: Given, language: str) -> None:
+    outcome = given.run(
+        language,
+        "[value(c) for _ in range(50)]",
+        "[...Array(50)].map(() => { try { return context.config.shop } catch { return 'none' } })",
+        "def value(c):\n    try: return c.config['shop']\n    except KeyError: return 'none'\n",
+    )
+
+    assert json.loads(outcome.output or b"")["payload"] == ["none"] * 50
+    assert given.lookups == 1
 
 
 OWN_CLASS = """
