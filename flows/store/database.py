@@ -80,13 +80,6 @@ class Database(ABC):
         """Limit how long the transaction that is open may rest, and wait for locks."""
         return
 
-    def need_not_last(self) -> None:
-        """Let the transaction that is open commit without waiting for the disk, where that helps.
-
-        A crash of the server may lose it, and nothing that is committed later.
-        """
-        return
-
     @abstractmethod
     def listener(self) -> Listener:
         """Return what waits for the commits of others."""

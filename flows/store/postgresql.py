@@ -134,9 +134,6 @@ class PostgreSQL(Database):
             own.begin_pipeline()
         return is_pipelined()
 
-    def need_not_last(self) -> None:
-        self._execute("SELECT set_config('synchronous_commit', 'off', true)")
-
     def listener(self) -> PostgreSQLListener:
         return PostgreSQLListener(CHANNEL)
 

@@ -332,7 +332,7 @@ class Store:
                 values = [threads, owner.cluster, owner.machine, owner.pid, lease.queue_id]
                 now = self._opened(lease, self.database.ask_now(sql.OPEN_LEASE, values))
                 commit = Commit(self.counters, lease, [], 0, batch, now)
-                taken = self._claimed(commit, commit.run(True, asked=asked))
+                taken = commit.run(True, asked=asked)
                 ended = self._end_if_idle(lease, taken, 0)
         except BaseException:
             lease.consumer_id, lease.threads = 0, threads
@@ -352,11 +352,16 @@ class Store:
 
         The commit of `open` was in doubt. `others` are the owner's other consumers.
         """
+        queue_id = lease.queue_id
         own = Consumer.objects.filter(
-            cluster=owner.cluster, machine=owner.machine, pid=owner.pid
+            cluster=owner.cluster, machine=owner.machine, pid=owner.pid, queue_id=queue_id
         ).exclude(pk__in=others)
-        for lease.consumer_id in own.values_list("pk", flat=True)[:1]:
-            return True
+        with self.database.transaction():
+            # The server may still be at that commit, which keeps the counters locked until its end.
+            self.counters.lock([queue_id])
+            # Older ones were given up, and run out.
+            for lease.consumer_id in own.order_by("-pk").values_list("pk", flat=True)[:1]:
+                return True
         return False
 
     def heartbeat(self, lease: Lease) -> datetime:
@@ -530,19 +535,9 @@ class Store:
             asked = Asked(self.counters, lease, [], unfinished, claim=True)
             now = self._renewed(lease, renewal)
             commit = Commit(self.counters, lease, [], unfinished, batch, now)
-            taken = self._claimed(commit, commit.run(True, marks=marks, asked=asked))
+            taken = commit.run(True, marks=marks, asked=asked)
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
-        return taken
-
-    def _claimed(self, commit: Commit, taken: list[HeldMessage]) -> list[HeldMessage]:
-        """Return what a commit without results has taken.
-
-        It stores nothing that a crash of the server may not lose: the messages wait again then, and
-        the lease is lost. But starts count in a rate limit.
-        """
-        if not commit.rates:
-            self.database.need_not_last()
         return taken
 
     def commit(

@@ -470,6 +470,12 @@ class Session:
                 self.lease.closed = True
                 return
         held = {message.id: message for message in self.store.held(self.lease)}
+        if self.running.keys() - held.keys():
+            # The server has lost a claim that was committed: these may run elsewhere already.
+            logger.error("consumer %s ends: its claim is lost", self.lease.consumer_id)
+            self.forget()
+            self.store.close(self.lease)
+            return
         self.done = [d for d in self.done if held.get(d.held.id) == d.held]
         known = {*self.running, *(d.held.id for d in self.done)}
         self._submit([message for id, message in held.items() if id not in known])

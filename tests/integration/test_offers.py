@@ -7,19 +7,30 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django_q.conf import Conf
 
 from flows import engine
 from flows.errors import LeaseLost
 from flows.models import Consumer, Message, Queue, Run, StepRun
+from flows.plan import StepPlan
 from flows.store import Lease, Owner, Ready, Store, store
 from flows.tasks.lanes import Lanes
 from flows.worker.broker import QueueBroker
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker, take_offer
-from tests.builders import ECHO, make_flow, open_lease, opened, run_of
+from tests.builders import (
+    ECHO,
+    counters,
+    make_flow,
+    open_lease,
+    opened,
+    run_of,
+    work_until_idle,
+)
 from tests.databases import is_postgresql
 from tests.integration.test_database_trouble import CODES, refuse
+from tests.interleaving import Turn, interleave
 from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -109,6 +120,89 @@ def test_a_session_whose_opening_is_in_doubt_finds_out_whether_it_is_open(monkey
     else:
         assert Message.objects.get().deliveries == 0
     assert not Consumer.objects.exists()
+
+
+def test_what_runs_is_given_up_where_the_server_has_lost_its_claim():
+    flow = make_flow(codes=[ECHO])
+    run = engine.start("flow", {})
+    queue_id = Queue.objects.get().pk
+    worker = Worker(this_worker.hosts(), "cluster")
+    worker.take("offer", queue_id, 4)
+    [session] = worker.sessions
+    assert session.running
+
+    # As it was before the claim; another session may take it now.
+    Message.objects.update(consumer=None, queue=queue_id, deliveries=0)
+    session._read_back()
+
+    assert not Consumer.objects.exists()
+    worker.work()
+    assert run_of(run.correlation_id).status != Run.Status.COMPLETED
+    work_until_idle(flow)
+    assert run_of(run.correlation_id).status == Run.Status.COMPLETED
+    assert StepRun.objects.get().delivery == 1
+    assert counters("flow-0") == (0, 0)
+
+
+def as_many_as_threads(plan: StepPlan, threads: int) -> int:
+    return threads
+
+
+def test_an_opening_in_doubt_that_the_server_is_still_at_is_found():
+    make_flow(codes=[ECHO])
+    engine.start("flow", {})
+    queue_id = Queue.objects.get().pk
+    lease, found = Lease(0, queue_id, queue_id, 4), []
+
+    def open_slowly(turn: Turn) -> None:
+        with transaction.atomic():
+            store().open(Lease(0, queue_id, queue_id, 4), OWNER, as_many_as_threads)
+            turn()
+
+    def settle(turn: Turn) -> None:
+        found.append(store().find_opened(lease, OWNER, []))
+
+    assert interleave(iter([0, 1]), open_slowly, settle) == []
+
+    assert found == [True]
+    assert lease.consumer_id == Consumer.objects.get().pk
+
+
+def test_an_opening_in_doubt_is_not_taken_for_a_session_that_was_given_up_before():
+    make_flow(codes=[ECHO, ECHO])
+    engine.start_many("flow", [{}] * 2)
+    first, second = Queue.objects.order_by("pk").values_list("pk", flat=True)
+    store().open(Lease(0, first, first, 1), OWNER, as_many_as_threads)
+
+    assert not store().find_opened(Lease(0, second, second, 1), OWNER, [])
+
+    opened_last = Lease(0, first, first, 1)
+    store().open(opened_last, OWNER, as_many_as_threads)
+    lease = Lease(0, first, first, 1)
+    assert store().find_opened(lease, OWNER, [])
+    assert lease.consumer_id == opened_last.consumer_id
+
+
+@pytest.mark.skipif(not is_postgresql(), reason="a commit of SQLite is one write")
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_what_a_session_takes_is_on_disk_before_its_scripts_begin(is_opened):
+    make_flow(codes=[ECHO])
+    engine.start("flow", {})
+    queue_id = Queue.objects.get().pk
+    lease = open_lease("flow-0", 1) if is_opened else Lease(0, queue_id, queue_id, 1)
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+        cursor.execute("SELECT pg_current_wal_insert_lsn()")
+        [(before,)] = cursor.fetchall()
+
+        if is_opened:
+            taken = store().claim(lease, as_many_as_threads)
+        else:
+            taken = store().open(lease, OWNER, as_many_as_threads)
+
+        cursor.execute("SELECT pg_current_wal_flush_lsn() > %s::pg_lsn", [before])
+        assert (len(taken), cursor.fetchall()) == (1, [(True,)])
+        cursor.execute("RESET synchronous_commit")
 
 
 @pytest.fixture
