@@ -77,7 +77,8 @@ class PostgreSQLListener(Listener):
         with connection.wrap_database_errors:
             told = list(self.connection.notifies(timeout=0))
         for each in told:
-            self.queues.update(map(int, each.payload.split()))
+            # Another version, or an operator, may have told something else.
+            self.queues.update(int(word) for word in each.payload.split() if word.isdecimal())
         return bool(told)
 
     def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> bool:

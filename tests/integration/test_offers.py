@@ -252,6 +252,16 @@ def test_a_start_is_offered_before_the_broker_has_looked_at_all_queues(broker, l
     assert looks == []
 
 
+@pytest.mark.skipif(not is_postgresql(), reason="SQLite tells nothing")
+def test_a_notification_in_words_of_another_version_ends_the_wait(broker):
+    with connection.cursor() as cursor:
+        cursor.execute("NOTIFY asyncengine_work, '7 second:8'")
+
+    assert broker.listener.wait(PATIENCE)
+
+    assert broker.listener.queues == {7}
+
+
 @pytest.mark.parametrize(
     "bound", [{"paused": True}, {"rate_count": 1, "rate_period": timedelta(seconds=1)}]
 )
