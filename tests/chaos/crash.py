@@ -51,6 +51,7 @@ def arm() -> None:
     wrap(PostgreSQL, "store_starts", around_stored_starts)
     wrap(Store, "start", around_start)
     wrap(Store, "begin", around_begin)
+    wrap(Store, "open", around_open)
     wrap(Store, "claim", around_claim)
     wrap(Store, "commit", around_commit)
     wrap(Store, "_release", around_release)
@@ -92,6 +93,13 @@ def around_begin(original: Callable[..., Any], *args: Any) -> Any:
     lease = original(*args)
     crash("begun")
     return lease
+
+
+def around_open(original: Callable[..., Any], *args: Any) -> Any:
+    taken = during("opening", original, *args)
+    if taken:
+        crash("after-commit-of-opening")
+    return taken
 
 
 def around_claim(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

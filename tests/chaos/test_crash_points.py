@@ -31,6 +31,8 @@ POINTS = [
     "consumer-sent",
     # In a worker.
     "begun",
+    "before-commit-of-opening",
+    "after-commit-of-opening",
     "before-commit-of-claim",
     "after-commit-of-claim",
     "scripts-ended",

@@ -19,6 +19,7 @@ from django.test import Client
 from flows import engine
 from flows.models import Consumer, QueueState, Run, StepRun
 from flows.store import Store, store
+from flows.store.commit import Commit
 from flows.store.listener import PostgreSQLListener
 from flows.store.sqlite import SQLite
 from flows.worker import broker
@@ -48,9 +49,9 @@ CODES = SQLSTATES if is_postgresql() else SQLITE_CODES
 
 def refuse(code: Any) -> None:
     """Have a statement end with this code, as the driver and Django tell it."""
-    with connection.cursor() as cursor, connection.wrap_database_errors:
-        if isinstance(code, str):
-            cursor.execute(f"DO $$ BEGIN RAISE 'refused' USING ERRCODE = '{code}'; END $$")
+    if isinstance(code, str):
+        store().database.query(f"DO $$ BEGIN RAISE 'refused' USING ERRCODE = '{code}'; END $$")
+    with connection.wrap_database_errors:
         error = sqlite3.OperationalError("refused")
         error.sqlite_errorcode = code
         raise error
@@ -58,16 +59,16 @@ def refuse(code: Any) -> None:
 
 @pytest.fixture
 def refuse_commits(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, int], None]:
-    """Have the database refuse a number of commits of sessions half-way."""
-    heartbeat, left = Store.heartbeat, {"code": None, "times": 0}
+    """Have the database refuse a number of commits of results half-way."""
+    write, left = Commit._write, {"code": None, "times": 0}
 
-    def refused(self: Store, lease: Any) -> Any:
-        if left["times"]:
+    def refused(self: Commit) -> None:
+        if self.results and left["times"]:
             left["times"] -= 1
             refuse(left["code"])
-        return heartbeat(self, lease)
+        write(self)
 
-    monkeypatch.setattr(Store, "heartbeat", refused)
+    monkeypatch.setattr(Commit, "_write", refused)
     return lambda code, times: left.update(code=code, times=times)
 
 
