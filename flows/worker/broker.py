@@ -75,9 +75,9 @@ class QueueBroker(ORM):
 
     A session is offered to a flow worker that is free, which opens it with its first claim. Where
     none is, the broker opens it: busy workers look for those that were opened for their cluster and
-    work on several side by side. Queues take turns: the one
-    that was served longest ago comes first. A task is taken from its list when a worker for tasks
-    is free, so that it does not wait here while another cluster could run it.
+    work on several side by side. Queues take turns: the one that was served longest ago comes
+    first. A task is taken from its list when a worker for tasks is free, so that it does not wait
+    here while another cluster could run it.
     """
 
     def __init__(self, list_key: str | None = None) -> None:
