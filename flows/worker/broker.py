@@ -83,7 +83,7 @@ class QueueBroker(ORM):
     def __init__(self, list_key: str | None = None) -> None:
         super().__init__(list_key=list_key)
         self.machine = this_machine()
-        # The pusher is a child of its cluster's sentinel.
+        # It is made in the sentinel, a child of the cluster's main process.
         self.cluster = f"{self.machine}:{os.getppid()}"
         self.reach = own_reach()
         self.shares = Shares(self.cluster, self.reach)
@@ -247,7 +247,7 @@ class QueueBroker(ORM):
             self.is_quiet = False
             return False
         # There is no lease that could have run out, and no reprocessing.
-        self.busy = 0
+        self._count_busy(0)
         self._scale([])
         self.reaped_at = time.monotonic()
         self.reprocessings_at = self.reaped_at + REAP_SECONDS

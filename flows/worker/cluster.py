@@ -28,7 +28,7 @@ from django_q.pusher import pusher
 from django_q.scheduler import scheduler
 from django_q.worker import worker
 
-from flows.processes import die_with_parent, is_stopped, this_machine
+from flows.processes import die_with_parent, is_stopped
 from flows.store import store
 from flows.store.clock import machine_clock
 from flows.tasks import ends as task_ends
@@ -156,7 +156,7 @@ class CrashSafeSentinel(Sentinel):
         this_worker.draining = stop_event
         this_worker.is_awaited = lambda: not lanes.flows.empty()
         this_worker.measuring = Measuring(lanes.measures)
-        this_worker.unreadable = Unreadable(lanes.unreadable, f"{this_machine()}:{os.getpid()}")
+        this_worker.unreadable = Unreadable(lanes.unreadable, self.broker.cluster)
         this_worker.note_taken = lanes.taken.post
         if rest_event is not None:
             self.broker.when_at_rest = rest_event.set

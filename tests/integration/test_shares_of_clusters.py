@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +17,8 @@ from flows import engine
 from flows.models import Consumer, LiveCluster, Message, Queue, Run, Step
 from flows.store import store
 from flows.worker.broker import QueueBroker
+from flows.worker.cluster import CrashSafeSentinel, Flag, StopEvent
+from flows.worker.this_worker import this_worker
 from flows.worker.worker import consume
 from tests.builders import make_flow, open_lease, opened
 
@@ -44,6 +49,28 @@ def granted(broker: QueueBroker) -> list[int]:
         opened(broker, broker.dequeue())
     sessions = Consumer.objects.filter(cluster=broker.cluster).order_by("pk")
     return list(sessions.values_list("threads", flat=True))
+
+
+class IdleSentinel(CrashSafeSentinel):
+    """A sentinel that starts no processes."""
+
+    def start(self) -> None:
+        pass
+
+
+def test_the_workers_of_a_cluster_know_it_by_the_name_that_it_is_told_as(monkeypatch):
+    monkeypatch.setattr("flows.worker.cluster.die_with_parent", lambda parent: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    for name in ("draining", "is_awaited", "measuring", "unreadable", "note_taken"):
+        monkeypatch.setattr(this_worker, name, getattr(this_worker, name))
+    stop = StopEvent()
+    sentinel = IdleSentinel(stop, Flag(), uuid.uuid4(), os.getpid(), None)
+
+    sentinel.broker._tell_that_it_lives()
+
+    assert LiveCluster.objects.get().key == this_worker.unreadable.cluster
+    sentinel.task_queue.shut()
+    stop.close()
 
 
 def test_a_cluster_that_is_alone_takes_all_threads(broker):
