@@ -15,6 +15,7 @@ from flows.errors import LeaseLost
 from flows.models import Consumer, Message, Queue, Run, StepRun
 from flows.plan import StepPlan
 from flows.store import Lease, Owner, Ready, Store, store
+from flows.store.asked import Asked
 from flows.tasks.lanes import Lanes
 from flows.worker.broker import QueueBroker
 from flows.worker.this_worker import this_worker
@@ -181,6 +182,27 @@ def test_an_opening_in_doubt_is_not_taken_for_a_session_that_was_given_up_before
     lease = Lease(0, first, first, 1)
     assert store().find_opened(lease, OWNER, [])
     assert lease.consumer_id == opened_last.consumer_id
+
+
+@pytest.mark.parametrize(("guess", "claims"), [("flow-0", 1), ("flow-1", 1), ("later-0", 2)])
+def test_a_claim_that_locked_other_counters_than_it_needs_is_made_in_their_order(
+    monkeypatch, guess, claims
+):
+    """Where it needs one before a locked one, it is left for the next claim, which knows."""
+    make_flow(codes=[ECHO, ECHO])
+    make_flow("later", codes=[ECHO])
+    engine.start("flow", {})
+    ids = dict(Queue.objects.values_list("name", "pk"))
+    assert ids["flow-0"] < ids["flow-1"] < ids["later-0"]
+    monkeypatch.setitem(Asked.rooms_of, ids["flow-0"], frozenset({ids[guess]}))
+
+    leases = [Lease(0, ids["flow-0"], ids["flow-0"], 1) for _ in range(claims)]
+    taken = [store().open(lease, OWNER, as_many_as_threads) for lease in leases]
+
+    assert [len(each) for each in taken] == [0] * (claims - 1) + [1]
+    assert [lease.closed for lease in leases] == [True] * (claims - 1) + [False]
+    assert [counters(name) for name in ("flow-0", "flow-1", "later-0")] == [(1, 0), (0, 1), (0, 0)]
+    assert Consumer.objects.get().pk == leases[-1].consumer_id
 
 
 @pytest.mark.skipif(not is_postgresql(), reason="a commit of SQLite is one write")
