@@ -149,6 +149,15 @@ class Lanes:
     def free_for_engine(self) -> int:
         return sum(lane.is_free() for lane in self.engine)
 
+    def note_taken(self, offer: str, is_open: bool) -> None:
+        """Tell the broker that its offer has led to a session, or to none.
+
+        One that is open tells of its end. Without one, the broker has counted the queue as served.
+        """
+        self.taken.post(offer.encode())
+        if not is_open:
+            self.waker.wake()
+
     def are_at_rest(self) -> bool:
         """Tell whether no task is under way, nor the result of one."""
         everything = (*self.engine, *self.tasks, self.results)

@@ -157,7 +157,7 @@ class CrashSafeSentinel(Sentinel):
         this_worker.is_awaited = lambda: not lanes.flows.empty()
         this_worker.measuring = Measuring(lanes.measures)
         this_worker.unreadable = Unreadable(lanes.unreadable, self.broker.cluster)
-        this_worker.note_taken = lanes.taken.post
+        this_worker.note_taken = lanes.note_taken
         if rest_event is not None:
             self.broker.when_at_rest = rest_event.set
             if Conf.SCHEDULER:

@@ -37,8 +37,8 @@ class ThisWorker:
         self.is_awaited: Callable[[], bool] = bool
         self.measuring = Measuring()
         self.unreadable = Unreadable()
-        # Tells the broker that a session which it has offered is open, or will not be.
-        self.note_taken: Callable[[bytes], object] = lambda offer: None
+        # Tells the broker whether a session that it has offered is open, or will not be.
+        self.note_taken: Callable[[str, bool], None] = lambda offer, is_open: None
         self._hosts: HostPool | None = None
 
     def hosts(self) -> HostPool:

@@ -94,7 +94,7 @@ class Worker:
         """Open a session with its first claim, and tell the broker that its offer was taken."""
         owner = Owner(self.cluster, this_machine(), os.getpid())
         self._add(Session(Lease(0, queue_id, queue_id, threads), self.hosts, owner))
-        this_worker.note_taken(offer.encode())
+        this_worker.note_taken(offer, bool(self.sessions))
 
     def _add(self, session: Session) -> None:
         session.lease.reach = own_reach()

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 from django_q.conf import Conf
+from django_q.signing import SignedPackage
 
 from flows import engine
 from flows.errors import LeaseLost
@@ -39,25 +40,44 @@ pytestmark = pytest.mark.django_db(transaction=True)
 OWNER = Owner("cluster", "machine", 1)
 
 
-def test_a_taken_offer_is_told_and_its_session_ends_with_its_work(monkeypatch):
-    told: list[bytes] = []
-    monkeypatch.setattr(this_worker, "note_taken", told.append)
+@pytest.fixture
+def told(monkeypatch) -> list[tuple[str, bool]]:
+    """What is told to the broker: offers, and whether they led to a session."""
+    told: list[tuple[str, bool]] = []
+    monkeypatch.setattr(this_worker, "note_taken", lambda *taken: told.append(taken))
+    return told
+
+
+def test_a_taken_offer_is_told_and_its_session_ends_with_its_work(told):
     make_flow()
     run = engine.start("flow", {})
 
     take_offer("offer", Queue.objects.get(name="flow-0").pk, 4, "cluster")
 
-    assert told == [b"offer"]
+    assert told == [("offer", True)]
     assert run_of(run.correlation_id).status == Run.Status.COMPLETED
     assert not Consumer.objects.exists()
 
 
-def test_an_offer_of_an_empty_queue_leaves_nothing():
+def test_an_offer_of_an_empty_queue_leaves_nothing(told):
     make_flow()
 
     take_offer("offer", Queue.objects.get(name="flow-0").pk, 4, "cluster")
 
+    assert told == [("offer", False)]
     assert not Consumer.objects.exists()
+
+
+def test_a_broker_looks_again_as_soon_as_an_offer_has_led_to_nothing(broker):
+    engine.start("flow", {})
+    [(_, package)] = broker.dequeue() or broker.dequeue()
+    name, *_ = SignedPackage.loads(package)["args"]
+    assert broker.dequeue() == []
+
+    broker.lanes.note_taken(name, False)
+
+    assert select.select([broker.lanes.waker], [], [], 0)[0]
+    assert len(broker.dequeue() or broker.dequeue()) == 1
 
 
 @pytest.mark.parametrize(("wanted", "others", "granted"), [(4, 0, 4), (4, 1, 3), (2, 1, 2)])

@@ -277,8 +277,7 @@ def test_one_that_spoils_the_transaction_fails_alone(what, said):
     script.save()
     first, spoiler, last = engine.start_many("flow", [{}, {"do": what}, {}])
 
-    work("flow-0")
-    work("flow-0")
+    work_until_idle(flow)
 
     assert noted() == recorded([first, last], "flow-0")
     failed = StepRun.objects.get(outcome="FAILED")
