@@ -64,6 +64,8 @@ ASK_SECONDS = 1.0
 BUSY_SECONDS = 0.02
 # By what a look has taken, how long it rests after it; `BUSY_SECONDS` at most.
 REST_TIMES = 5
+# So long it leaves a start to the cluster that comes first there.
+OTHERS_FIRST_SECONDS = 0.005
 # How often it hears what is told meanwhile.
 TELL_SECONDS = 0.002
 # A cluster that ends when nothing is ready waits so long for what a rate limit holds back.
@@ -97,6 +99,8 @@ class QueueBroker(ORM):
         # Without a look, since the last one.
         self.has_offered = False
         self.looks_at = 0.0
+        # Starts to other clusters, since the last look.
+        self.has_left = False
         self.reaped_at = 0.0
         self.reprocessings_at = 0.0
         self.stat_at = 0.0
@@ -206,13 +210,22 @@ class QueueBroker(ORM):
             self.listener.wait(BUSY_SECONDS, self._wakers())
             return self._offer_told(self.listener)
         while True:
-            rest = max(self.looks_at - time.monotonic(), 0.0)
-            self.listener.wait(rest, self._wakers())
+            self.listener.wait(self._rest_left(), self._wakers())
             if offers := self._offer_told(self.listener):
                 return offers
-            if rest < TELL_SECONDS or select.select(self._wakers(), [], [], 0.0)[0]:
+            is_woken = select.select(self._wakers(), [], [], 0.0)[0]
+            if is_woken or self._rest_left() < TELL_SECONDS:
                 return []
             time.sleep(TELL_SECONDS)
+
+    def _rest_left(self) -> float:
+        return max(self.looks_at - time.monotonic(), 0.0)
+
+    def _leave_to_others(self) -> None:
+        """Rest once before the next look, so that it finds what another cluster has taken."""
+        if not self.has_left:
+            self.has_left = True
+            self.looks_at = max(self.looks_at, time.monotonic() + OTHERS_FIRST_SECONDS)
 
     def _offer_told(self, listener: Listener) -> list[tuple[int | str, str]]:
         """Offer the queues that starts were told of, by what the last look at them has shown.
@@ -225,7 +238,10 @@ class QueueBroker(ORM):
         self.offers.end(self.lanes.taken.packets())
         offered = {offer.queue_id for offer in self.offers}
         known = (self.seen.get(queue_id) for queue_id in sorted(told - offered))
-        found = [queue for queue in known if queue and self._is_known_free(queue)]
+        free = [queue for queue in known if queue and self._is_known_free(queue)]
+        found = [queue for queue in free if self.shares.comes_first(queue)]
+        if len(found) < len(free):
+            self._leave_to_others()
         sessions = [self._offer(queue) for queue in found[: max(self._workers() - self.busy, 0)]]
         self.has_offered = bool(sessions)
         return sessions
@@ -368,6 +384,7 @@ class QueueBroker(ORM):
         for waker in self._wakers():
             waker.clear()
         self.offers.end(self.lanes.taken.packets() if self.lanes else ())
+        self.has_left = False
         if self.listener is None:
             self.listener = store().database.listener()
         self.listener.look()

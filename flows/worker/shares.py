@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from math import ceil
+from zlib import crc32
 
 from django.db.models import QuerySet
 
@@ -51,6 +52,15 @@ class Shares:
         if granted < ceil(queue.threads * own_workers / everyone):
             return True
         return time.monotonic() - self.free_since[queue.queue_id] > OTHERS_SECONDS
+
+    def comes_first(self, queue: Ready) -> bool:
+        """Whether this cluster is the first to look at a start in a queue, of all that take it.
+
+        The others leave it alone for a moment: all but one would find nothing.
+        """
+        others = (other.key for other in self.others if _workers(other, queue.cluster))
+        own = _rank(self.cluster, queue.queue_id)
+        return all(own < _rank(key, queue.queue_id) for key in others)
 
     def ask(self, queues: Iterable[Ready], granted: Mapping[int, int], own_workers: int) -> None:
         """Have others leave queues where this cluster has less than its part."""
@@ -111,6 +121,11 @@ def _ask_one_of(sessions: QuerySet[Consumer]) -> None:
         free = sessions.select_for_update(skip_locked=True, no_key=True)
         ids = list(free.order_by("-threads", "pk").values_list("pk", flat=True)[:1])
         Consumer.objects.filter(pk__in=ids).update(leaves=True)
+
+
+def _rank(cluster: str, queue_id: int) -> tuple[int, str]:
+    """Return a cluster's place at a queue: clusters share the queues by it."""
+    return crc32(f"{queue_id} {cluster}".encode()), cluster
 
 
 def _workers(cluster: LiveCluster, bound_to: str) -> int:

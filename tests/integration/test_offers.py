@@ -19,6 +19,7 @@ from flows.store import Lease, Owner, Ready, Store, store
 from flows.store.asked import Asked
 from flows.tasks.lanes import Lanes
 from flows.worker.broker import QueueBroker
+from flows.worker.shares import Shares
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker, take_offer
 from tests.builders import (
@@ -291,6 +292,21 @@ def test_a_start_is_offered_before_the_broker_has_looked_at_all_queues(broker, l
 
     assert handed_out(broker) == ["flow-0"]
     assert looks == []
+
+
+@pytest.mark.skipif(not is_postgresql(), reason="SQLite tells no queue")
+def test_a_start_that_another_cluster_comes_first_at_is_looked_for_all_the_same(
+    broker, looks, monkeypatch
+):
+    broker.dequeue()
+    looks.clear()
+    monkeypatch.setattr(Shares, "comes_first", lambda self, queue: False)
+
+    engine.start("flow", {})
+    assert select.select([broker.listener.connection], [], [], PATIENCE)[0]
+
+    assert handed_out(broker) == ["flow-0"]
+    assert looks
 
 
 @pytest.mark.skipif(not is_postgresql(), reason="SQLite tells nothing")

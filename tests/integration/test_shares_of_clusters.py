@@ -7,6 +7,7 @@ import signal
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -18,6 +19,7 @@ from flows.models import Consumer, LiveCluster, Message, Queue, Run, Step
 from flows.store import store
 from flows.worker.broker import QueueBroker
 from flows.worker.cluster import CrashSafeSentinel, Flag, StopEvent
+from flows.worker.shares import Shares
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import consume
 from tests.builders import make_flow, open_lease, opened
@@ -154,6 +156,23 @@ def test_a_session_whose_transaction_has_frozen_keeps_no_broker(broker, monkeypa
 
     assert granted(broker) == []
     assert Consumer.objects.filter(leaves=True).exists()
+
+
+def test_each_start_is_first_left_to_one_of_the_clusters_that_take_it(broker):
+    [known] = store().ready()
+    queues = [replace(known, queue_id=number) for number in range(200)]
+    live("elsewhere", takes_unbound=False)
+    live("without workers", workers=0)
+    clusters = [Shares(key, broker.reach) for key in ("a", "b", broker.cluster)]
+    for each in clusters:
+        live(each.cluster)
+    for each in clusters:
+        each.look(store().database.now())
+
+    firsts = [[each.comes_first(queue) for each in clusters] for queue in queues]
+
+    assert {sum(first) for first in firsts} == {1}
+    assert all(sum(of_one) > 30 for of_one in zip(*firsts, strict=True))
 
 
 def test_a_cluster_that_has_its_part_asks_for_no_more(broker, monkeypatch):
