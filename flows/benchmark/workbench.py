@@ -37,6 +37,7 @@ from flows.models import (
     StepRun,
 )
 from flows.models.keep import Keep
+from flows.store import store
 from scripts.models import Script, ScriptVersion
 
 # The most runs that are started in one transaction.
@@ -193,7 +194,10 @@ def delete_at_once(rows: QuerySet[Any, Any]) -> None:
 
 
 def is_completed(correlation_id: UUID) -> bool:
-    return Run.objects.filter(pk=correlation_id, status=Run.Status.COMPLETED).exists()
+    # Asked two thousand times a second, on the cores of what is measured.
+    statement = "SELECT status FROM flows_run WHERE correlation_id = %s"
+    rows = store().database.look_up(statement, [correlation_id.hex])
+    return rows == [(Run.Status.COMPLETED,)]
 
 
 def payload(number: int) -> dict[str, Any]:

@@ -46,12 +46,12 @@ WORLD = {
         "const m = await import('/etc/passwd', { with: { type: 'json' } }); setData(m.default)",
     ),
     "http without network": (
-        r"ScriptRaised: HttpError: .*",
+        r"ScriptInvalid: HttpError: .*",
         "const reply = await http.get(`http://127.0.0.1:${context.Data.payload.tcp}/`);"
         "setData({ ...context.Data, payload: reply.body })",
     ),
     "http by another name for this machine": (
-        r"ScriptRaised: HttpError: .*",
+        r"ScriptInvalid: HttpError: .*",
         "const reply = await http.get(`http://2130706433:${context.Data.payload.tcp}/`);"
         "setData({ ...context.Data, payload: reply.body })",
     ),

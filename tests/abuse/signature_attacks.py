@@ -47,7 +47,7 @@ SIGNATURES = {
         _REFUSED, f"return context.verify_jwt('{_UNSIGNED}', 'own', algorithms=['none'])"
     ),
     "a token signed by its own header": Attack(
-        _REFUSED,
+        r"ScriptInvalid: SignatureError: .*",
         "return context.jwt({}, 'own', 'HS256', headers={'alg': 'none'})",
     ),
     "a shared key that is given as a public one": Attack(
@@ -57,7 +57,7 @@ SIGNATURES = {
         _REFUSED, "return context.jwt({'a': 'x' * 5_000_000}, 'own', 'HS256')"
     ),
     "claims that are nested without an end": Attack(
-        r"ScriptRaised: (TypeError|RecursionError): .*",
+        r"ScriptInvalid: WrongArgument: .*",
         """
         claims = {}
         for _ in range(100_000):
@@ -82,7 +82,7 @@ SIGNATURES = {
         """,
     ),
     "a time far beyond": Attack(
-        r"ScriptRaised: (SignatureError|OverflowError|ValueError): .*",
+        r"ScriptInvalid: SignatureError: .*",
         "return context.jwt({}, 'own', 'HS256', expires=10.0 ** 300)",
     ),
     "requests of other kinds": Attack(

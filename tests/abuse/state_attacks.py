@@ -64,7 +64,7 @@ IN_JAVASCRIPT = {
     name: replace(attack, language="javascript")
     for name, attack in {
         "a giant value": Attack(
-            r"ScriptRaised: RangeError: .*at most 65536 are allowed.*",
+            r"ScriptInvalid: RangeError: .*at most 65536 are allowed.*",
             "await context.state.set('k', 'x'.repeat(1e6));",
         ),
         "thousands of keys": Attack(

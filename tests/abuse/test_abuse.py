@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.pool import hosts
+from scripts.pool.host_client import HostClient
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.services import (
@@ -76,6 +77,21 @@ def neighbour(pool: HostPool, monkeypatch: pytest.MonkeyPatch) -> int:
     return pid_of_neighbour(pool)
 
 
+@pytest.fixture
+def ended(pool: HostPool, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How hosts ended meanwhile, each with its status and what was known of it."""
+    ended: list[str] = []
+    on_exit = pool._on_host_exit
+
+    def note(host: HostClient, status: int | None, peak_bytes: int) -> None:
+        known = host.is_terminating, host.is_watched, host.is_worn_out, host.in_flight
+        ended.append(f"{host.program.language} {status}: {known}, {host.kill_reason}")
+        on_exit(host, status, peak_bytes)
+
+    monkeypatch.setattr(pool, "_on_host_exit", note)
+    return ended
+
+
 def pid_of_neighbour(pool: HostPool) -> int:
     outcome = run(pool, Attack("", NEIGHBOUR), NEIGHBOUR, {})
     assert outcome.output is not None, outcome.error
@@ -115,7 +131,7 @@ def told(outcome: Outcome) -> str:
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ATTACKS)
 def test_abusive_script_reaches_nothing_and_ends_with_its_cause(
-    pool: HostPool, bait: Bait, neighbour: int, name: str
+    pool: HostPool, bait: Bait, neighbour: int, ended: list[str], name: str
 ) -> None:
     attack = ATTACKS[name]
     zygote = pool._hosts.zygote._process.pid
@@ -125,5 +141,5 @@ def test_abusive_script_reaches_nothing_and_ends_with_its_cause(
     assert re.fullmatch(attack.cause, told(outcome), re.DOTALL), told(outcome)[:500]
     everything = f"{told(outcome)}{outcome.logs}{getattr(outcome.error, 'traceback', '')}"
     bait.assert_untouched(told=everything, zygote=zygote)
-    assert pid_of_neighbour(pool) == neighbour
+    assert pid_of_neighbour(pool) == neighbour, ended
     assert pool._hosts.zygote._process.pid == zygote

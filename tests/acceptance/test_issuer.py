@@ -85,8 +85,8 @@ def test_stream_ends_with_its_token(served: Installation, issuer: Issuer) -> Non
     with caller(served, longer) as client:
         wait_for(lambda: client.get("/api/flows").status_code == 200, what="the key")
 
-    # Clocks may differ by a minute, so it is valid for seconds.
-    token = issuer.token(iat=int(time.time()), exp=int(time.time()) - 55, roles=["viewers"])
+    # Clocks may differ by a minute, so it is valid for 15 s.
+    token = issuer.token(iat=int(time.time()), exp=int(time.time()) - 45, roles=["viewers"])
     with caller(served, token) as client, client.stream("GET", "/api/events") as events:
         assert events.status_code == 200
         text = "".join(events.iter_text())
