@@ -34,7 +34,7 @@ class PayloadField(models.Field):
         return payload_keys.encrypt(text)
 
     def deconstruct(self) -> Any:
-        """Be a plain field to migrations: the column is that of one."""
+        """Return a plain field for migrations, as the column is a plain one."""
         name, _, args, kwargs = super().deconstruct()
         return name, f"django.db.models.{self.get_internal_type()}", args, kwargs
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from uuid import uuid4
 
 from flows.store import Ready
 
@@ -26,11 +25,10 @@ class Offers:
 
     def __init__(self) -> None:
         self._open: dict[str, Offer] = {}
-        self._numbers = count(1)
 
     def make(self, queue_id: int, threads: int) -> str:
         """Return the name of a new offer; no other broker has ever given it."""
-        name = f"{os.getpid()}-{time.monotonic_ns()}-{next(self._numbers)}"
+        name = uuid4().hex
         self._open[name] = Offer(queue_id, threads, time.monotonic() + TAKEN_SECONDS)
         return name
 
