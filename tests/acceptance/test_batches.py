@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 
 import httpx
+import psutil
 import pytest
 
 from tests.acceptance.installation import PASSWORD, Installation, serving
@@ -15,7 +19,9 @@ from tests.waiting import PATIENCE, wait_for
 # An installation of its own, and more lines than the default tests have time for.
 pytestmark = pytest.mark.long
 
-LINES, QUEUE_SIZE = 30_000, 500
+LINES = int(os.environ.get("BATCH_LINES", "30000"))
+QUEUE_SIZE = LINES // 100
+GROWTH_MB = 64
 ECHO = "def run(message, context):\n    return message\n"
 SLEEPS = "import time\n\n\ndef run(message, context):\n    time.sleep(600)\n"
 CONFIGURATION = {
@@ -52,10 +58,38 @@ def lines(first: int, last: int) -> Iterator[bytes]:
 
 
 def send(served: Installation, content: Iterator[bytes]) -> httpx.Response:
-    query = {"flowName": "small", "wait": "600", "keyField": "id", "correlationIds": "all"}
+    query = {"flowName": "small", "wait": "60", "keyField": "id", "correlationIds": "all"}
     return served.http.post(
-        "/api/start/batch", params=query, content=content, headers=NDJSON, timeout=10 * PATIENCE
+        "/api/start/batch", params=query, content=content, headers=NDJSON, timeout=LINES
     )
+
+
+class Memory(threading.Thread):
+    """Keeps the greatest memory that all processes of an installation had, in MB."""
+
+    def __init__(self, served: Installation) -> None:
+        super().__init__(daemon=True)
+        self.served, self.peak, self._is_over = served, self._now(served), threading.Event()
+
+    def __enter__(self) -> Memory:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._is_over.wait(0.5):
+            self.peak = max(self.peak, self._now(self.served))
+
+    @staticmethod
+    def _now(served: Installation) -> float:
+        total = 0
+        for process in served.family():
+            with suppress(psutil.Error):
+                total += process.memory_full_info().uss
+        return total / 1e6
 
 
 def test_batch_that_broke_off_is_sent_again_and_each_line_is_started_once(served: Installation):
@@ -66,13 +100,18 @@ def test_batch_that_broke_off_is_sent_again_and_each_line_is_started_once(served
     with pytest.raises(ConnectionError):
         send(served, cut_off())
     # The server may still be at lines of the first that it has received.
-    again, more = send(served, lines(0, LINES)), send(served, lines(LINES, LINES + 4 * QUEUE_SIZE))
+    with Memory(served) as first:
+        more = send(served, lines(LINES, LINES + 4 * QUEUE_SIZE))
+    with Memory(served) as second:
+        again = send(served, lines(0, LINES))
+    print(f"MB of a small batch {first.peak:.0f}, of all {LINES} lines {second.peak:.0f}")
 
     for answer, count in ((again, LINES), (more, 4 * QUEUE_SIZE)):
         document = answer.json()
         assert (answer.status_code, document["accepted"]) == (202, count)
         assert document["rejectedCount"] == 0
         assert len(set(document["correlationIds"])) == count
+    assert second.peak < first.peak + GROWTH_MB
     # In the order of the lines: the id of a run has its time.
     ids = more.json()["correlationIds"]
     assert ids == sorted(ids)
