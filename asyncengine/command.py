@@ -28,6 +28,31 @@ def main() -> None:
         # What is left in the buffer would fail again at the end of the process.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ENDED_BY_ITS_READER)
+    except Exception as error:
+        if "--traceback" in sys.argv or not (text := _of_the_database(error)):
+            raise
+        sys.exit(text)
+
+
+def _of_the_database(error: Exception) -> str | None:
+    """Say what the database has said, and what to do. None: the statement was at fault."""
+    from django.db import connection
+
+    from flows.store.troubles import Trouble, trouble_of
+
+    if (trouble := trouble_of(error)) is None:
+        return None
+    given = connection.settings_dict
+    place = ":".join(part for part in (given["HOST"], str(given["PORT"])) if part)
+    name = f"{given['NAME']}" + (f" on {place}" if place else "")
+    advice = {
+        Trouble.AWAY: "Is it up, and does DATABASE_URL name it?",
+        Trouble.UNWILLING: "The command was not run to its end.",
+        Trouble.BUSY: "Run the command again.",
+        Trouble.UNFIT: "If it is new, run: migrate. Is it another one than you mean?"
+        " DATABASE_URL and ASYNCENGINE_DATA_DIR name it.",
+    }
+    return f"The database {name} says: {str(error).strip()}\n{advice[trouble]}"
 
 
 def _reader_is_gone() -> bool:

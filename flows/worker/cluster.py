@@ -31,6 +31,7 @@ from django_q.worker import worker
 from flows.processes import die_with_parent, is_stopped
 from flows.store import store
 from flows.store.clock import machine_clock
+from flows.store.troubles import DATABASE_ERRORS
 from flows.tasks import ends as task_ends
 from flows.tasks.lanes import STOP, Lanes, WorkerLane
 from flows.worker.broker import QueueBroker
@@ -94,6 +95,8 @@ REST_SECONDS = 0.2
 PAUSE_SECONDS = 0.1
 # After the death of a sentinel, the next one starts so much later.
 RESTART_SECONDS = 0.5
+# How often a database that cannot be reached is tried again.
+DATABASE_SECONDS = 1.0
 
 
 class Timer:
@@ -142,6 +145,7 @@ class CrashSafeSentinel(Sentinel):
         rest_event: Flag | None,
     ):
         die_with_parent(parent)
+        await_database(stop_event)
         super().__init__(stop_event, start_event, cluster_id, start=False)
         # The main process alone decides about the end, by the stop event.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -210,6 +214,21 @@ class CrashSafeSentinel(Sentinel):
             is_overdue = process.timer.value == 0 and process.is_alive()
             lane.note_death(task_ends.OVERDUE if is_overdue else process.exitcode or 0)
         super().reincarnate(process)
+
+
+def await_database(stop: StopEvent) -> None:
+    """Wait until the database can be reached, and say once that it cannot."""
+    has_warned = False
+    while not stop.is_set():
+        try:
+            db.connection.ensure_connection()
+            return
+        except DATABASE_ERRORS as error:
+            if not has_warned:
+                logger.warning("this cluster waits for its database: %s", str(error).strip())
+            has_warned = True
+            stop.wait(DATABASE_SECONDS)
+    raise SystemExit
 
 
 def child(target: Callable[..., None], *args: Any) -> None:
