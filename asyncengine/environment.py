@@ -24,7 +24,15 @@ from flows.postgresql.session_settings import session_settings  # noqa: E402
 BASE_DIR = Path(__file__).resolve().parent.parent
 if not (BASE_DIR / "manage.py").exists():
     BASE_DIR = Path.cwd()
-VAR_DIR = BASE_DIR / (os.environ.get("ASYNCENGINE_DATA_DIR", "").strip() or "var")
+
+
+def data_directory(base: Path, given: str | Path = "") -> Path:
+    """Return where keys and files are kept; a relative path begins at the base."""
+    return base / (given or os.environ.get("ASYNCENGINE_DATA_DIR", "").strip() or "var")
+
+
+# `settings_for` replaces it by that of the project.
+VAR_DIR = data_directory(BASE_DIR)
 
 # Suffixes of the files of an SQLite database, with those that its writers add.
 SQLITE_FILES = ("", "-journal", "-wal", "-shm", "-turn", "-clock")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 # Those of the project answer for them; the rest of the engine's is for its own requests alone.
@@ -19,8 +20,13 @@ def settings_for(project: Mapping[str, Any]) -> dict[str, Any]:
 
     At the end of its settings: `globals().update(settings_for(globals()))`.
     """
+    from asyncengine import environment
+
+    # Processes of a project start in any directory.
+    environment.VAR_DIR = environment.data_directory(
+        Path(project.get("BASE_DIR", environment.BASE_DIR)), project.get("ASYNCENGINE_DATA_DIR", "")
+    )
     from asyncengine import engine
-    from asyncengine.environment import direct_database, env_text
 
     apps = with_apps(project.get("INSTALLED_APPS", ()), engine.INSTALLED_APPS)
     added = [app for app in apps if app not in project.get("INSTALLED_APPS", ())]
@@ -36,8 +42,9 @@ def settings_for(project: Mapping[str, Any]) -> dict[str, Any]:
             if not name.startswith("SERVE_")
         },
         "ASYNCENGINE_UNFOLD": engine.UNFOLD,
-        "ASYNCENGINE_DIRECT_DATABASE": direct_database(
-            env_text("DATABASE_DIRECT_URL", ""), project["DATABASES"]["default"]["ENGINE"]
+        "ASYNCENGINE_DIRECT_DATABASE": environment.direct_database(
+            environment.env_text("DATABASE_DIRECT_URL", ""),
+            project["DATABASES"]["default"]["ENGINE"],
         ),
         "REST_KNOX": engine.REST_KNOX,
         "SECRET_KEY_IS_KEPT": False,

@@ -1,8 +1,10 @@
 """The settings that a project gets beside its own."""
 
+from pathlib import Path
+
 import pytest
 
-from asyncengine import engine, settings_for
+from asyncengine import engine, environment, settings_for
 from asyncengine.mounting import with_apps
 
 PLAIN = {
@@ -60,3 +62,24 @@ def test_a_cluster_of_the_project_gets_the_broker(own, kept):
     assert cluster["broker_class"] == "flows.worker.broker.QueueBroker"
     assert (cluster["orm"], cluster["poll"]) == ("default", 0)
     assert {name: cluster[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize(
+    ("own", "variable", "expected"),
+    [
+        ({"BASE_DIR": Path("/srv/shop"), "ASYNCENGINE_DATA_DIR": "data"}, "", "/srv/shop/data"),
+        ({"BASE_DIR": "/srv/shop", "ASYNCENGINE_DATA_DIR": Path("/data")}, "env", "/data"),
+        ({"BASE_DIR": Path("/srv/shop")}, "env", "/srv/shop/env"),
+        ({"BASE_DIR": Path("/srv/shop")}, "", "/srv/shop/var"),
+        ({}, "/env", "/env"),
+    ],
+)
+def test_keys_and_files_are_where_the_settings_of_the_project_say(
+    own, variable, expected, monkeypatch
+):
+    monkeypatch.setattr(environment, "VAR_DIR", environment.VAR_DIR)
+    monkeypatch.setenv("ASYNCENGINE_DATA_DIR", variable)
+
+    settings_for(PLAIN | own)
+
+    assert Path(expected) == environment.VAR_DIR
