@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -70,6 +71,13 @@ def faults_of_sqlite(options: dict[str, Any]) -> Iterator[CheckMessage]:
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "timeout": 30} of the database'
             " `default`, or use asyncengine.environment.database(URL).",
             id="flows.W006",
+        )
+    if not re.search(r"journal_mode\s*=\s*wal", str(options.get("init_command", "")), re.I):
+        yield Warning(
+            "Nothing sets SQLite's log to WAL: readers keep writers waiting, and writers readers.",
+            hint='Set "init_command": "PRAGMA journal_mode=WAL" in OPTIONS of the database'
+            " `default`, or use asyncengine.environment.database(URL).",
+            id="flows.W019",
         )
 
 

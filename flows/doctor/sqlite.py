@@ -42,6 +42,9 @@ def inside() -> Iterator[Finding]:
     yield disk("disk of the database", Path(name).parent)
 
 
+ADVICE = "Set DATABASES by asyncengine.environment.database(URL), which has all options."
+
+
 def _pragma(name: str) -> int:
     [(value,)] = store().database.query(f"PRAGMA {name}")
     return int(value)
@@ -53,13 +56,13 @@ def _settings() -> Iterator[Finding]:
         yield error(
             "journal mode",
             f"The journal mode is {mode}: readers keep writers waiting.",
-            "Use the settings of asyncengine.settings for SQLite.",
+            ADVICE,
         )
     if _pragma("synchronous") < 1:
         yield error(
             "durability",
             "`synchronous` is off: what was accepted is lost, or the file broken, with the power.",
-            "Use the settings of asyncengine.settings for SQLite.",
+            ADVICE,
         )
 
 

@@ -81,6 +81,7 @@ def test_databases_written_by_hand_are_told_what_they_lack(tmp_path):
 
     for config, expected in (
         (postgresql, ["flows.W007", "flows.W009"]),
-        (sqlite, ["flows.W006"]),
+        (sqlite, ["flows.W006", "flows.W019"]),
+        (sqlite | {"OPTIONS": {"init_command": "pragma journal_mode = wal;"}}, ["flows.W006"]),
     ):
         assert ids(faults_of(config)) == expected
