@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db import DatabaseError, OperationalError
 
@@ -148,6 +150,12 @@ class AlreadyReprocessed(FlowError):
 
 class LeaseLost(FlowError):
     """The lease has ended or run out: write nothing."""
+
+
+class DeadlinePassed(FlowError):
+    """The deadlines of these runs have passed, so that nothing of the commit is stored."""
+
+    run_ids: Collection[UUID] = ()
 
 
 class CommitInDoubt(OperationalError):

@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from flows.errors import CallbackRefused, DeadlineInvalid, DelayTooLong
 from flows.message.envelope import parse_payload, parse_value, wrap
 from flows.message.python_payload import write_payload
-from flows.models.callback_mark import marked_uuid7
+from flows.models.run_marks import marked
 from flows.models.webhook_url import is_private
 from flows.plan import FlowPlan, StepPlan, flow_plan
 from flows.store import NewRun, StartRate, store
@@ -64,7 +64,11 @@ def new_run(
         plan.require_valid(parse_payload(raw, comes_back=comes_back), at_once)
     if callback_url and is_private(callback_url) and not plan.private_webhooks:
         raise CallbackRefused
-    correlation_id = id or (marked_uuid7() if callback_url else uuid7())
+    correlation_id = id or uuid7()
+    if callback_url or deadline:
+        correlation_id = marked(
+            correlation_id, callback=bool(callback_url), deadline=deadline is not None
+        )
     return NewRun(
         correlation_id=correlation_id,
         flow_name=plan.name,

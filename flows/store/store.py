@@ -20,8 +20,16 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from flows.encryption.payload_keys import encrypt
-from flows.errors import LeaseLost, QueueFull, QueueFullAtCommit
-from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt
+from flows.errors import DeadlinePassed, LeaseLost, QueueFull, QueueFullAtCommit
+from flows.models import (
+    Consumer,
+    DeadLetter,
+    Message,
+    Queue,
+    Run,
+    RunDeadline,
+    RunningAttempt,
+)
 from flows.models.keep import Keep
 from flows.models.quiet_end import note_quiet_ends
 from flows.models.users import key_in_database
@@ -556,7 +564,7 @@ class Store:
         false: it takes nothing new.
         What is to run within the transaction does so first, before others can wait for locks.
         `decide` has the last word about a delivery whose run was cancelled, or which cannot be
-        handed over. Raises LeaseLost, and then nothing is stored.
+        handed over. Raises LeaseLost, and DeadlinePassed; then nothing is stored.
         """
         has_callables = any(each.run_in_transaction for each in results)
         with self.database.transaction(pipelined=not has_callables):
@@ -564,6 +572,8 @@ class Store:
             if not has_callables:
                 asked = Asked(self.counters, lease, results, unfinished, claim)
             now = self._renewed(lease, renewal)
+            if passed := RunDeadline.objects.passed_of([r.held.run_id for r in results], now):
+                raise DeadlinePassed(run_ids=passed)
             cancelled = self._held_cancelled(lease.consumer_id) if lease.cancel_requested else set()
             if has_callables:
                 results = run_in_transaction(results, cancelled)

@@ -14,7 +14,7 @@ from django.db.models import F
 from uuid_utils.compat import uuid7
 
 from flows.models import Flow, FlowVersion, RunCallback, WebhookDelivery
-from flows.models.callback_mark import is_marked
+from flows.models.run_marks import has_callback
 
 # A change of the webhooks of flows reaches running workers after this time.
 KEPT_SECONDS = 1.0
@@ -63,7 +63,7 @@ def tell_ends(ends: Sequence[End], at: datetime) -> None:
     if not ends:
         return
     urls = flow_webhooks.urls()
-    wanted = [end for end in ends if end.flow_id in urls or is_marked(end.run_id)]
+    wanted = [end for end in ends if end.flow_id in urls or has_callback(end.run_id)]
     if wanted:
         WebhookDelivery.objects.bulk_create(_deliveries(wanted, urls, at))
 
@@ -71,7 +71,7 @@ def tell_ends(ends: Sequence[End], at: datetime) -> None:
 def _deliveries(
     ends: Sequence[End], urls: Mapping[int, str], at: datetime
 ) -> Iterator[WebhookDelivery]:
-    marked = [UUID(end.run_id) for end in ends if is_marked(end.run_id)]
+    marked = [UUID(end.run_id) for end in ends if has_callback(end.run_id)]
     callbacks = dict(RunCallback.objects.filter(pk__in=marked).values_list("pk", "url"))
     for end in ends:
         if url := callbacks.get(UUID(end.run_id)):

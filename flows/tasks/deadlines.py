@@ -1,14 +1,16 @@
 """Cancel the runs that have not ended by their deadlines.
 
-Each cluster's broker looks once a second whether a deadline has passed, by an index of those that
-are open, and queues a task of django-q2. The task decides each deadline once: it cancels the run,
-or notes that the run had ended. If the task is lost with its worker, the broker queues another.
+A worker begins no script of a run whose deadline has passed, and stores no outcome of one: it
+cancels the run. For all others each cluster's broker looks once a second whether a deadline has
+passed, by an index of those that are open, and queues a task of django-q2. The task decides each
+deadline once: it cancels the run, or notes that the run had ended. If the task is lost with its
+worker, the broker queues another.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from django_q.tasks import async_task
@@ -34,7 +36,7 @@ class DeadlineWatch:
     def look(self) -> bool:
         """Tell whether a task was queued."""
         clock = time.monotonic()
-        passed = RunDeadline.objects.filter(was_missed=None, at__lte=store().database.now())
+        passed = RunDeadline.objects.passed(store().database.now())
         if clock - self._queued_at < AGAIN_SECONDS or not passed.exists():
             return False
         # The result is in the rows.
@@ -54,14 +56,21 @@ def cancel_overdue(budget_seconds: float = BUDGET_SECONDS) -> int:
     cancelled = 0
     while time.monotonic() < ends_at:
         now = store().database.now()
-        passed = RunDeadline.objects.filter(was_missed=None, at__lte=now).order_by("at")
+        passed = RunDeadline.objects.passed(now)
         batch = list(passed.values_list("pk", flat=True)[:BATCH])
         if not batch:
             break
         _note_ended(batch)
-        for deadline in passed.filter(pk__in=batch):
-            cancelled += _decide(deadline)
+        cancelled += decide(batch)
     return cancelled
+
+
+def decide(run_ids: Collection[UUID]) -> int:
+    """Decide the deadlines of these runs, which have passed; return how many runs it cancels."""
+    if not run_ids:
+        return 0
+    undecided = RunDeadline.objects.filter(pk__in=run_ids, was_missed=None)
+    return sum(_decide(deadline) for deadline in undecided.order_by("at"))
 
 
 def _note_ended(run_ids: Sequence[UUID]) -> None:

@@ -6,17 +6,20 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
 
 from flows.disposition import Circumstances
-from flows.errors import LeaseLost
-from flows.models import RunningAttempt
+from flows.errors import DeadlinePassed, LeaseLost
+from flows.models import RunDeadline, RunningAttempt
 from flows.plan import StepPlan, step_plan
 from flows.store import DeliveryResult, HeldMessage, Lease, Owner, store
 from flows.store.flow_state import StateRefused
 from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
+from flows.tasks import deadlines
 from flows.worker.batch_sizes import BatchSizes
 from flows.worker.database_retries import DatabaseRetries
 from flows.worker.delivery_log import log_ends
@@ -203,13 +206,23 @@ class Session:
         if not self.lease.consumer_id:
             return self._open(claim)
         if self.done:
-            return self.store.commit(
-                self.lease, self.done, in_commit, self._batch_size, unfinished, claim
-            )
+            return self._commit(self.done, unfinished, claim)
         if claim:
             return self.store.claim(self.lease, self._batch_size, unfinished)
         self.store.close(self.lease)
         return []
+
+    def _commit(
+        self, done: list[DeliveryResult], unfinished: int, claim: bool
+    ) -> list[HeldMessage]:
+        """Store deliveries, and take what comes next; cancel runs whose deadlines have passed."""
+        while True:
+            try:
+                return self.store.commit(
+                    self.lease, done, in_commit, self._batch_size, unfinished, claim
+                )
+            except DeadlinePassed as passed:
+                deadlines.decide(passed.run_ids)
 
     def _open(self, claim: bool) -> list[HeldMessage]:
         """Open the lease and claim; without a claim it is never opened."""
@@ -244,9 +257,14 @@ class Session:
             from flows.traces import spans
 
             spans.begin(taken)
+        claimed_at = datetime.fromtimestamp(self.lease.renewed_at, UTC)
+        passed = RunDeadline.objects.passed_of([held.run_id for held in taken], claimed_at)
+        deadlines.decide(passed)
         by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
-            if held.unreadable:
+            if passed and UUID(held.run_id) in passed:
+                self.done.append(ended_now(held, CANCELLED))
+            elif held.unreadable:
                 self.done.append(unread(held, held.unreadable))
             elif held.pending_outputs:
                 self.done.append(gone_on(held))
@@ -335,7 +353,7 @@ class Session:
         part = with_redeliveries(part, self.lease.queue_id)
         self.callables.begin()
         unfinished = len(self.running) + len(self.done)
-        self.store.commit(self.lease, part, in_commit, self._batch_size, unfinished, claim=False)
+        self._commit(part, unfinished, claim=False)
         self._measure(part)
         self._note_unreadable(part)
         stored = {d.held.id for d in part}

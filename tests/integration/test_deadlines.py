@@ -6,15 +6,36 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
 from flows import engine
-from flows.models import AuditEntry, DeadLetter, FlowTotals, Message, Run, RunDeadline
+from flows.models import (
+    AuditEntry,
+    DeadLetter,
+    FlowTotals,
+    Message,
+    Run,
+    RunDeadline,
+    StepRun,
+)
 from flows.store import store
 from flows.tasks.deadlines import DeadlineWatch, cancel_overdue
 from flows.worker.broker import QueueBroker
-from tests.builders import ECHO, RAISING, counters, make_flow, open_lease, run_of, work
+from flows.worker.session import Session
+from scripts.protocol.calls import Outcome
+from tests.builders import (
+    ECHO,
+    RAISING,
+    counters,
+    make_callable,
+    make_flow,
+    open_lease,
+    run_of,
+    work,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +44,10 @@ HALF_FAILS = (
     "def run(message, context):\n"
     "    if message['payload']: raise Reject('no')\n"
     "    raise Wait(3600)\n"
+)
+LOGS = "def run(message, context):\n    context.log('ran')\n    return message\n"
+STARTS_WITH_A_DEADLINE = (
+    "def run(message, context):\n    context.start('flow', {}, deadline=3600)\n    return message\n"
 )
 FANS_OUT = (
     "def run(message, context):\n"
@@ -198,3 +223,90 @@ def test_broker_queues_one_task_when_a_deadline_has_passed(monkeypatch):
     # A task that is lost is queued again after a while.
     monkeypatch.setattr("flows.tasks.deadlines.AGAIN_SECONDS", 0.0)
     assert watch.look()
+
+
+def let_deadlines_pass() -> None:
+    RunDeadline.objects.update(at=store().database.now() - timedelta(seconds=1))
+
+
+def assert_cancelled_at_its_deadline(run: Run) -> None:
+    run.refresh_from_db()
+    assert run.status == Run.Status.CANCELLED
+    assert run.error.startswith("The run had not ended by its deadline, 2")
+    assert RunDeadline.objects.get(pk=run.pk).was_missed is True
+    assert not Message.objects.filter(run=run).exists()
+
+
+def test_no_script_begins_behind_the_deadline_of_its_run():
+    make_flow(codes=[LOGS])
+    late, other = start(), engine.start("flow", {}).correlation_id
+    let_deadlines_pass()
+
+    work("flow-0")
+
+    assert_cancelled_at_its_deadline(late)
+    assert set(StepRun.objects.filter(run=late).values_list("outcome", "logs")) == {
+        (StepRun.Outcome.CANCELLED, "")
+    }
+    assert run_of(other).status == Run.Status.COMPLETED
+    assert counters("flow-0") == (0, 0)
+
+
+@pytest.mark.parametrize("codes", [[ECHO], [ECHO, ECHO], [RAISING], [WAITS], [FANS_OUT, ECHO]])
+def test_no_outcome_is_stored_that_comes_behind_the_deadline(codes, monkeypatch):
+    make_flow(codes=codes, max_deliveries=1)
+    late, other = start(), engine.start("flow", {}).correlation_id
+    finish = Session.finish
+
+    def finish_late(session: Session, held_id: str, outcome: Outcome) -> None:
+        let_deadlines_pass()
+        finish(session, held_id, outcome)
+
+    monkeypatch.setattr(Session, "finish", finish_late)
+    work("flow-0")
+
+    assert_cancelled_at_its_deadline(late)
+    assert not DeadLetter.objects.filter(run=late).exists()
+    assert StepRun.objects.filter(run=late).count() == 1
+    assert run_of(other).status != Run.Status.CANCELLED
+    assert counters("flow-0") in {(0, 0), (1, 0)}
+
+
+def test_callable_does_not_run_within_a_commit_behind_the_deadline():
+    make_flow(codes=["builtins.dict"])
+    make_callable("builtins.dict", in_transaction=True)
+    late = start()
+    let_deadlines_pass()
+
+    work("flow-0")
+
+    assert_cancelled_at_its_deadline(late)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_that_a_script_starts_keeps_its_deadline():
+    make_flow(codes=[ECHO])
+    flow = make_flow("parent", codes=[STARTS_WITH_A_DEADLINE])
+    flow.may_start = ["flow"]
+    flow.save()
+    parent = engine.start("parent", {}).correlation_id
+    work("parent-0")
+    [child] = Run.objects.filter(parent=parent)
+    let_deadlines_pass()
+
+    work("flow-0")
+
+    assert_cancelled_at_its_deadline(child)
+
+
+@pytest.mark.parametrize("has_callback", [False, True])
+def test_runs_without_a_deadline_cost_no_look_at_deadlines(has_callback):
+    make_flow(codes=[ECHO])
+    url = "https://shop.example.org/" if has_callback else None
+    engine.start("flow", {}, callback_url=url)
+
+    with CaptureQueriesContext(connection) as queries:
+        work("flow-0")
+
+    assert Run.objects.get().status == Run.Status.COMPLETED
+    assert not [each for each in queries if "flows_rundeadline" in each["sql"]]

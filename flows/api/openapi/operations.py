@@ -97,8 +97,8 @@ START_OPTIONS = [
     filtered(
         "deadline",
         "A time, or a number of seconds from now. A run that has not ended by then is cancelled"
-        " within seconds, whatever it is doing; its `error` says so. It must be later than"
-        " `startAt`.",
+        " within seconds, whatever it is doing; its `error` says so. No script of it begins later,"
+        " and what one gives later is not taken. It must be later than `startAt`.",
         # Not a choice of two schemas: clients in Java fail where none is given.
         {
             **GIVEN,
