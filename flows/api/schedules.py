@@ -11,7 +11,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 
 from flows.access import audit
-from flows.access.rights import SEES_EVERY_RUN, flows_allowed, may
+from flows.access.rights import SEES_EVERY_RUN, SEES_FLOW, flows_allowed, may, rights_on
 from flows.api.body import json_body
 from flows.api.checked_body import CheckedBody
 from flows.api.errors import Problem
@@ -95,11 +95,14 @@ class ResumeScheduleView(ApiView):
 
 
 def find_flow(request: Request, name: str) -> Flow:
-    """Return the flow. Raises Problem where there is none whose runs the caller may see."""
-    flows = flows_allowed(request.user, SEES_EVERY_RUN)
+    """Return the flow. Raises Problem where there is none that the caller may see, or where the
+    caller may start it alone."""
+    flows = flows_allowed(request.user, SEES_FLOW)
     flow = flows.filter(name=name).first() if can_be_a_name(name) else None
     if flow is None:
         raise Problem("unknown-flow", f"There is no flow {name!r}.")
+    if not rights_on(request.user, flow.pk) & SEES_EVERY_RUN:
+        raise Problem("no-role", f"None of your roles may watch or operate the flow {name!r}.")
     return flow
 
 

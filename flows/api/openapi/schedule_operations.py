@@ -25,7 +25,7 @@ LIST_SCHEDULES = operation(
         ref("SchedulePage"),
         {"results": [SCHEDULE], "next": None, "nextCursor": None},
     ),
-    problems=("unknown-flow",),
+    problems=("no-role", "unknown-flow"),
 )
 
 GET_SCHEDULE = operation(
@@ -36,7 +36,7 @@ GET_SCHEDULE = operation(
     "Returns the schedule with its next start and what became of the last one.",
     parameters=OF,
     answer=THE_SCHEDULE,
-    problems=UNKNOWN,
+    problems=("no-role", *UNKNOWN),
 )
 
 SET_SCHEDULE = operation(
