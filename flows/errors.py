@@ -137,7 +137,7 @@ class IdempotencyConflict(FlowError):
 
 
 class TooManyTokens(FlowError):
-    """The user has as many tokens as a user may have, all without an end: revoke some."""
+    """The user has as many tokens as a user may have: revoke one."""
 
 
 class PasswordChanged(FlowError):

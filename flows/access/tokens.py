@@ -57,7 +57,7 @@ def make_token(user: Any, name: str = "", lifetime: timedelta | None = DEFAULT) 
         with audit.acting(user=user):
             if tokens.count() >= most_tokens():
                 if name:
-                    raise TooManyTokens
+                    raise TooManyTokens(f"{_full()}: revoke one for another with a name.")
                 _revoke_oldest_unnamed(tokens)
             return _stored(user, name, None if lifetime is None else now + lifetime)
 
@@ -134,8 +134,12 @@ def _revoke_oldest_unnamed(tokens: QuerySet[Any]) -> None:
     unnamed = tokens.exclude(pk__in=TokenName.objects.values("pk")).exclude(expiry=None)
     oldest = unnamed.order_by("created", "pk").first()
     if oldest is None:
-        raise TooManyTokens
+        raise TooManyTokens(f"{_full()}, and each has a name or no end: revoke one.")
     oldest.delete()
+
+
+def _full() -> str:
+    return f"The user has {most_tokens()} tokens, the most that a user may have"
 
 
 # --- changed credentials -----------------------------------------------------------------------

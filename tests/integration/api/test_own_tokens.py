@@ -99,12 +99,43 @@ def test_at_the_limit_one_with_a_name_is_refused_and_the_oldest_without_one_goes
     named = add(client, {"name": "kept"}).json()["id"]
     caller = add(client).json()
 
-    assert_problem(add(client, {"name": "one more"}), 409, "too-many-tokens")
+    refused = add(client, {"name": "one more"})
+    assert_problem(refused, 409, "too-many-tokens")
+    assert refused.json()["detail"] == (
+        "The user has 3 tokens, the most that a user may have: revoke one for another with a name."
+    )
     # The oldest one without a name is the one that `client` calls with.
     assert add(by(caller["accessToken"])).status_code == 201
     assert client.get(PATH).status_code == 401
     ids = {token["id"] for token in by(caller["accessToken"]).get(PATH).json()["results"]}
     assert {named, caller["id"]} < ids
+
+
+def test_at_the_limit_with_names_alone_the_refusal_says_so(anonymous, client, settings):
+    settings.REST_KNOX = settings.REST_KNOX | {"TOKEN_LIMIT_PER_USER": 3}
+    made = [add(client, {"name": name}) for name in ("one", "two")]
+    kept = by(made[0].json()["accessToken"])
+    assert add(client).status_code == 201
+    assert client.get(PATH).status_code == 401
+    [unnamed] = [each for each in kept.get(PATH).json()["results"] if each["name"] is None]
+    assert kept.delete(f"{PATH}/{unnamed['id']}").status_code == 204
+    assert add(kept, {"name": "three"}).status_code == 201
+
+    refused = add(kept)
+
+    assert_problem(refused, 409, "too-many-tokens")
+    assert refused.json()["detail"] == (
+        "The user has 3 tokens, the most that a user may have, and each has a name or no end:"
+        " revoke one."
+    )
+
+
+def test_a_value_that_is_long_leaves_room_for_what_is_wrong_with_it(client):
+    refused = add(client, {"name": "x" * 300})
+
+    assert_problem(refused, 400, "payload-invalid")
+    [fault] = refused.json()["errors"]
+    assert fault["detail"].endswith('x" is longer than 100 characters')
 
 
 def test_a_token_is_replaced_by_another_of_its_name(client):
