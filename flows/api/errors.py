@@ -24,6 +24,7 @@ from flows.api.rate_headers import rate_headers
 from flows.front.faults import RequestFault
 from flows.monitoring.pace import tell_when
 from flows.store.troubles import trouble_of
+from scripts.protocol.envelope import without_middle
 
 logger = logging.getLogger(__name__)
 
@@ -268,9 +269,4 @@ def _of_api_exception(error: APIException) -> Problem:
 
 
 def _shortened(text: str) -> str:
-    text = text.encode(errors="backslashreplace").decode()
-    if len(text) <= LONGEST_DETAIL:
-        return text
-    # What is wrong stands at the end, behind the place or the value, which may be long.
-    half = LONGEST_DETAIL // 2
-    return f"{text[: LONGEST_DETAIL - half - 1]}…{text[-half:]}"
+    return without_middle(text.encode(errors="backslashreplace").decode(), LONGEST_DETAIL)

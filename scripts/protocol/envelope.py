@@ -242,6 +242,12 @@ def plain_text(text: str, length: int) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
+def without_middle(text: str, length: int) -> str:
+    """Shorten a text whose end says what is wrong with the value at its beginning."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[: length - half - 1]}…{text[-half:]}"
+
+
 def _encode_fast(value: Any, numerals: Numerals | None) -> bytes | None:
     """Write what orjson writes faithfully; None where a closer look is needed."""
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema_rs
 
 from scripts.protocol import formats
-from scripts.protocol.envelope import decode_exactly, plain_text
+from scripts.protocol.envelope import decode_exactly, plain_text, without_middle
 from scripts.protocol.errors import InputInvalid, OutputInvalid, ScriptInvalid
 from scripts.protocol.schema_size import MAX_EXPANSION, SchemaSize
 
@@ -110,7 +110,9 @@ def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, 
     return [
         {
             "path": plain_text(_path(error.instance_path), _MAX_PATH_LENGTH),
-            "detail": plain_text(error.message, _MAX_DETAIL_LENGTH),
+            "detail": plain_text(
+                without_middle(error.message, _MAX_DETAIL_LENGTH), _MAX_DETAIL_LENGTH
+            ),
         }
         for error in errors
     ]
