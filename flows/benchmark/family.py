@@ -8,13 +8,17 @@ from pathlib import Path
 
 def family(pid: int) -> list[int]:
     """Return the process and all its descendants."""
+    return [pid, *families(children_of(pid))]
+
+
+def children_of(pid: int) -> list[int]:
     children: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             children += map(int, task.read_text().split())
         except OSError:
             continue
-    return [pid, *(member for child in children for member in family(child))]
+    return children
 
 
 def families(pids: Iterable[int]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,18 @@ from django.urls import reverse
 
 from flows.benchmark.bare_tables import PREFIX, bare_tables
 from flows.benchmark.caller import Caller
+from flows.benchmark.family import children_of, families
 from flows.benchmark.helper import helpers
 from flows.benchmark.waiting import BenchFailed, became_true, wait_until
 from flows.benchmark.workbench import Workbench, payload
+from flows.processes import command_of
 from flows.up.addresses import answers
 from flows.up.children import WEB_WORKERS, python_path, web
-from flows.up.supervisor import Child
+from flows.up.supervisor import Child, managed
 
 HOST = "127.0.0.1"
+# Parts of `manage.py up`: words of their commands.
+WEB, CLUSTER = b"flows.up.server", b"qcluster"
 BARE_THREADS = 4
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -77,6 +82,20 @@ def own_server() -> Iterator[int]:
     port = free_port()
     with running(web(HOST, port), port):
         yield port
+
+
+@contextmanager
+def up(port: int) -> Iterator[Child]:
+    """Run `manage.py up`, in a database with a user."""
+    command = managed("up", "--no-demo", "--port", str(port))
+    child = Child("up", command, output=subprocess.DEVNULL)
+    with running(child, port):
+        yield child
+
+
+def part_of(up_pid: int, word: bytes) -> list[int]:
+    """Return the processes of a part of `up`."""
+    return families(pid for pid in children_of(up_pid) if word in command_of(pid))
 
 
 @contextmanager

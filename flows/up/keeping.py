@@ -1,4 +1,9 @@
-"""Keeps the processes of `up` running, in a Python without Django: a tenth of the memory."""
+"""Keeps the processes of `up` running, and is what they are forked from.
+
+It has loaded what they need and nothing else: no thread, no connection, nothing that the checks and
+migrations of `up` have left. So web server and cluster share that memory, for long, and one that
+is started again is there at once.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from flows.up.addresses import answers
+from flows.up.forked import ForkedChild, has_other_threads, show_command
 from flows.up.supervisor import Child, RestartLimitReached, Supervisor
+
+_COMMAND = (sys.executable, "-m", "flows.up.keeping")
 
 
 def keep(children: Sequence[Child], host: str, port: int, lines: Sequence[str]) -> None:
@@ -51,20 +59,30 @@ def become_keeper(
         json.dump(order, file)
     os.set_inheritable(source, True)
     sys.stdout.flush()
+    environment = {key: value for each in children for key, value in each.environment.items()}
+    room = " " * max(len("\0".join(each.command)) for each in children)
     # The program ends here, and with it the script host that has looked at the demo's code.
     atexit._run_exitfuncs()
     os.execve(  # noqa: S606  this very program
         sys.executable,
-        [sys.executable, "-m", "flows.up.keeping", str(source)],
-        os.environ | {"PYTHONPATH": python_path},
+        [*_COMMAND, str(source), room],
+        # The settings of the children are read before the forks.
+        os.environ | environment | {"PYTHONPATH": python_path},
     )
 
 
 def main(source: int) -> None:
     with os.fdopen(source) as file:
         order: Mapping[str, Any] = json.load(file)
+    show_command(_COMMAND)
+    # Here alone: `up` itself, which imports this module, goes on as another program.
+    from flows.up.loading import load_all
+
+    load_all()
     _restore("PYTHONPATH", order["python_path"])
-    children = [Child(*each) for each in order["children"]]
+    # A project may have started threads when it was loaded.
+    kind = Child if has_other_threads() else ForkedChild
+    children = [kind(*each) for each in order["children"]]
     try:
         keep(children, order["host"], order["port"], order["lines"])
     except RestartLimitReached as error:

@@ -4,27 +4,13 @@ Its processes share what is loaded, and one that is started again answers at onc
 """
 
 import multiprocessing
-import os
-from importlib import import_module
 
-import django
-from django.urls import get_resolver
 from granian.cli import entrypoint
 
-from scripts.host.forks import prepare_for_forks
-
-
-def load() -> None:
-    """Load all modules; nothing that a fork cannot take along: no thread and no connection."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
-    django.setup()
-    _ = get_resolver().url_patterns
-    import_module("asyncengine.asgi")
-    prepare_for_forks()
-
+from flows.up.loading import load_web
 
 if __name__ == "__main__":
     # Python 3.14 has another default.
-    multiprocessing.set_start_method("fork")
-    load()
+    multiprocessing.set_start_method("fork", force=True)
+    load_web()
     entrypoint()

@@ -62,8 +62,7 @@ class Child:
 
         Raises RestartLimitReached.
         """
-        assert self.process is not None
-        code = self.process.poll()
+        code = self.exit_code()
         if code is None:
             return None
         self.deaths.append(time.monotonic())
@@ -72,6 +71,10 @@ class Child:
             raise RestartLimitReached(f"{self.name} died {len(recent)} times within a minute")
         self.start()
         return code
+
+    def exit_code(self) -> int | None:
+        assert self.process is not None
+        return self.process.poll()
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -44,6 +44,7 @@ class ThisWorker:
     def hosts(self) -> HostPool:
         """Return the script hosts; they stay warm from one task to the next."""
         if self._hosts is None:
+            use_start_service(StartService())
             self._hosts = HostPool(
                 services=_services,
                 callables=CallableThreads,
@@ -66,4 +67,3 @@ def _services() -> Mapping[str, Service]:
 
 
 this_worker = ThisWorker()
-use_start_service(StartService())

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from flows.benchmark.caller import caller
 from flows.benchmark.cpu_times import (
@@ -18,23 +15,21 @@ from flows.benchmark.cpu_times import (
 )
 from flows.benchmark.figures import Figures
 from flows.benchmark.scripts import TRIVIAL
-from flows.benchmark.servers import free_port, running
+from flows.benchmark.servers import CLUSTER, WEB, free_port, part_of, up
 from flows.benchmark.workbench import BenchStep, workbench
 from flows.benchmark.workers import require_no_cluster
 from flows.benchmark.workload import Options
-from flows.processes import command_of
-from flows.up.supervisor import Child, managed
 
 # What has begun with the last run has ended by then.
 SETTLE_SECONDS = 5.0
-PARTS = {"webPercent": b"flows.up.server", "clusterPercent": b"qcluster"}
+PARTS = {"webPercent": WEB, "clusterPercent": CLUSTER}
 
 
 def measure(options: Options) -> Figures:
     # With a user there is no administrator to be made.
     with caller(), workbench([BenchStep(TRIVIAL)], size=10) as bench:
         require_no_cluster(bench)
-        with up() as child:
+        with up(free_port()) as child:
             bench.finish()
             time.sleep(min(SETTLE_SECONDS, options.seconds))
             before = reading()
@@ -52,10 +47,7 @@ def percents(before: Reading, after: Reading, up_pid: int, servers: set[int]) ->
         return round(ticks / ticks_per_second() / (after.at - before.at) * 100, 2)
 
     all_of_up = descendants(after.processes, [up_pid])
-    parts = {
-        name: descendants(after.processes, roots_of(after, up_pid, word))
-        for name, word in PARTS.items()
-    }
+    parts = {name: set(part_of(up_pid, word)) for name, word in PARTS.items()}
     return {
         "idlePercent": percent(all_of_up | servers),
         "parts": {
@@ -64,22 +56,3 @@ def percents(before: Reading, after: Reading, up_pid: int, servers: set[int]) ->
             "databasePercent": percent(servers) if servers else None,
         },
     }
-
-
-def roots_of(reading: Reading, up_pid: int, word: bytes) -> list[int]:
-    """Return the children of `up` whose command has the word."""
-    return [
-        pid
-        for pid, process in reading.processes.items()
-        if process.parent == up_pid and word in command_of(pid)
-    ]
-
-
-@contextmanager
-def up() -> Iterator[Child]:
-    """Run `manage.py up` on a free port."""
-    port = free_port()
-    command = managed("up", "--no-demo", "--port", str(port))
-    child = Child("up", command, output=subprocess.DEVNULL)
-    with running(child, port):
-        yield child
