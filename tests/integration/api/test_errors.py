@@ -100,7 +100,7 @@ def test_errors_of_django_and_of_the_engine_have_their_types(error, type_):
 
 
 def test_every_error_that_a_caller_can_meet_has_a_word():
-    inner = {errors.LeaseLost, ConfigurationInvalid}
+    inner = {errors.LeaseLost, errors.DeadlinePassed, ConfigurationInvalid}
     of_python_callers = {
         errors.NotFound,
         errors.OptionInvalid,
