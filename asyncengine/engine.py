@@ -148,7 +148,7 @@ CORS_ALLOW_ALL_ORIGINS = CORS_ORIGINS == ["*"]
 CORS_ALLOWED_ORIGINS = [] if CORS_ALLOW_ALL_ORIGINS else CORS_ORIGINS
 # The API alone, whether the proxy passes the sub-path on or takes it away.
 CORS_URLS_REGEX = rf"(?:{re.escape(PUBLIC_URL.path)})?/async/"
-CORS_ALLOW_METHODS = ["DELETE", "GET", "POST"]
+CORS_ALLOW_METHODS = ["DELETE", "GET", "POST", "PUT"]
 CORS_ALLOW_HEADERS = [
     "accept",
     "authorization",

@@ -87,3 +87,12 @@ def work_tasks() -> int:
         getattr(importlib.import_module(module), name)(*task["args"])
         count += 1
     return count
+
+
+def objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield each object of a document."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, dict | list):
+            yield from objects_in(part)

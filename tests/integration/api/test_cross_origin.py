@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from flows.models import Flow
-from tests.integration.api.helpers import client_of, grant
+from tests.integration.api.helpers import client_of, grant, objects_in
 
 PAGE = "https://pages.example.org"
 FROM_PAGE = {"Origin": PAGE}
@@ -38,6 +38,22 @@ def test_a_preflight_is_answered_without_a_login(anonymous: Client):
     wanted = ["authorization", "content-type", "idempotency-key", "last-event-id"]
     assert set(wanted) <= set(answer["Access-Control-Allow-Headers"].split(", "))
     assert "Access-Control-Allow-Credentials" not in answer
+
+
+def test_a_page_may_do_all_that_the_document_describes(anonymous: Client, settings: Any):
+    document = anonymous.get("/async/specifications/openapi.json").json()
+    methods = {method.upper() for path in document["paths"].values() for method in path}
+    parts = list(objects_in(document))
+    sent = {part["name"].lower() for part in parts if part.get("in") == "header"}
+    answered = {name for part in parts for name in part.get("headers", {})}
+
+    answer = anonymous.options(START, headers=ASKED)
+
+    assert methods <= set(answer["Access-Control-Allow-Methods"].split(", "))
+    assert sent <= set(answer["Access-Control-Allow-Headers"].split(", "))
+    # What says how to log in is not for the code of a page.
+    exposed = set(settings.CORS_EXPOSE_HEADERS)
+    assert answered - {"WWW-Authenticate", "Accept", "Accept-Encoding"} <= exposed
 
 
 @pytest.mark.parametrize(
