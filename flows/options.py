@@ -134,10 +134,12 @@ def read_time(text: str) -> datetime:
 
 def read_time_or_seconds(text: str) -> datetime | timedelta:
     """Return a time, or a duration where a number of seconds is given. Raises OptionInvalid."""
-    if not NUMBER.fullmatch(text):
-        return read_time(text)
     try:
+        if not NUMBER.fullmatch(text):
+            return read_time(text)
         return timedelta(seconds=float(text))
+    except OptionInvalid as error:
+        raise OptionInvalid(f"{error}, or a number of seconds from now, as in 300") from error
     except OverflowError as error:
         raise OptionInvalid("is longer than the calendar") from error
 

@@ -21,6 +21,7 @@ from flows.api.view import ApiView, is_about, json_response
 from flows.api.waiting import LONGEST_WAIT_SECONDS, has_waited
 from flows.models import Run
 from flows.monitoring.trace import summaries, trace_json
+from flows.options import key_fault
 from flows.run_filter import RunFilter
 from flows.store.bounded import OutOfTime, within
 
@@ -64,8 +65,8 @@ class FilteredView(ApiView):
         for status in statuses:
             parameters.choice({"status": status}, "status", Run.Status.values)
         key = query.get("idempotencyKey")
-        if key is not None and not engine.is_idempotency_key(key):
-            raise Problem.of_parameter("idempotencyKey", "is none")
+        if key is not None and (fault := key_fault(key)):
+            raise Problem.of_parameter("idempotencyKey", f"must {fault}")
         wanted = RunFilter(
             flow_name=parameters.text(query, "flowName"),
             statuses=statuses,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from django.db import connection
@@ -12,7 +13,7 @@ from django.utils import timezone
 from flows import engine, public
 from flows.errors import OptionInvalid
 from flows.models import Run, RunDeadline, RunLabel
-from tests.integration.api.helpers import assert_problem, grant
+from tests.integration.api.helpers import assert_problem, grant, objects_in
 
 BATCH = "/async/api/start/batch?flowName=loan"
 PATHS = ["/async/api/start?flowName=loan", "/async/api/flows/loan/start?", BATCH]
@@ -91,6 +92,29 @@ def test_longest_labels_are_taken(start):
 
     assert start(PATHS[0], query).status_code == 202
     assert RunLabel.objects.count() == 16
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["60", "60.5", "1e3", "2.5E%2B1", "2999-01-01T00:00:00Z", "2999-01-01t00:00:00.5%2B0100"],
+)
+def test_each_deadline_that_is_taken_is_one_of_the_document(start, client, text):
+    document = client.get("/async/specifications/openapi.json").json()
+    [pattern] = {
+        part["schema"]["pattern"]
+        for part in objects_in(document)
+        if (part.get("name"), part.get("in")) == ("deadline", "query")
+    }
+
+    assert start(PATHS[0], f"deadline={text}").status_code == 202
+    assert re.search(pattern, unquote(text))
+
+
+def test_wrong_deadline_is_told_both_that_it_may_be(start):
+    assert start(PATHS[0], "deadline=-1").json()["detail"] == (
+        "deadline: must be a time as in 2026-11-02T09:30:00Z, or a number of seconds from now,"
+        " as in 300"
+    )
 
 
 def test_start_is_repeated_with_labels_in_any_order_and_after_its_deadline(start):

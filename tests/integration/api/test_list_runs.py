@@ -178,7 +178,8 @@ WRONG_QUERIES: list[Any] = [
     "cursor=MQ&order=finishedAt",
     "startedBy=",
     "idempotencyKey=",
-    "idempotencyKey=a,b",
+    "idempotencyKey=a%00b",
+    f"idempotencyKey={'x' * 256}",
     "finishedAfter=now",
 ]
 

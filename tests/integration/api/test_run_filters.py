@@ -137,6 +137,24 @@ def test_run_is_found_by_the_key_that_the_caller_has_started_it_with(client, use
     assert pages(client, "idempotencyKey=order-8&pageSize=2") == []
 
 
+@pytest.mark.parametrize("key", ["a,b", "ä 17", "x" * 255])
+def test_run_is_found_by_each_key_that_a_line_of_a_batch_may_have(client, user, flow, key):
+    grant(user, flow=flow)
+    path = "/async/api/start/batch?flowName=loan&keyField=id"
+    [run] = client.post(path, [{"id": key}], "application/json").json()["correlationIds"]
+
+    found = client.get(PATH, {"idempotencyKey": key})
+
+    assert [each["correlationId"] for each in found.json()["results"]] == [run]
+
+
+def test_key_that_is_none_is_refused_with_what_it_must_be(client):
+    refused = client.get(PATH, {"idempotencyKey": "x" * 256})
+
+    assert_problem(refused, 400, "query-invalid")
+    assert refused.json()["detail"] == "idempotencyKey: must have 1 to 255 characters, not 256"
+
+
 def test_rare_runs_are_found_in_the_same_order_without_the_index(client, runs, monkeypatch):
     expected = [pages(client, f"pageSize=2&order={order}") for order in ("createdAt", "-createdAt")]
 

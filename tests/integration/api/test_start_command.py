@@ -116,7 +116,7 @@ def test_each_run_gets_the_labels_and_the_deadline(flow, tmp_path, payload):
         (["loan", "--payload", '{"amount": "x"}'], r"\$\.amount"),
         (["loan", "--label", "order"], "--label: must be key:value"),
         (["loan", "--label", "a:1", "--label", "a:2"], "--label: the key 'a' is given more"),
-        (["loan", "--deadline", "soon"], "--deadline must be a time as in"),
+        (["loan", "--deadline", "soon"], "Z, or a number of seconds from now, as in 300."),
         (["loan", "--callback-url", "here"], "--callback-url must begin with https://"),
         (["loan", "--deadline", "0"], "deadline: must be later than the start"),
     ],
