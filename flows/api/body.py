@@ -1,7 +1,8 @@
-"""The body of a request: JSON in UTF-8. Memory for it is limited."""
+"""The body of a request: JSON in UTF-8, not compressed. Memory for it is limited."""
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,12 +36,25 @@ def json_body(request: HttpRequest) -> bytes:
 
 
 def json_chunks(request: HttpRequest) -> Iterator[bytes]:
-    """Return the body piece by piece, however long it is. Raises as `json_body` does."""
+    """Return the body piece by piece, however long it is. Raises as `json_body` does.
+
+    It is often a file, so a byte order mark at its beginning is left out.
+    """
     if is_ndjson(request):
         _require_plain_utf_8(request)
     else:
-        _require_json(request, f"{JSON}, application/x-ndjson")
-    return _chunks(_stream(request), declared_length(request))
+        _require_json(request, JSON, "application/x-ndjson")
+    return _without_mark(_chunks(_stream(request), declared_length(request)))
+
+
+def _without_mark(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= len(BOM_UTF8):
+            break
+    yield head.removeprefix(BOM_UTF8)
+    yield from chunks
 
 
 def _chunks(stream: Any, length: int) -> Iterator[bytes]:
@@ -65,10 +79,11 @@ def is_json(request: HttpRequest) -> bool:
     )
 
 
-def _require_json(request: HttpRequest, accepted: str = JSON) -> None:
+def _require_json(request: HttpRequest, *accepted: str) -> None:
     if not is_json(request):
-        detail = f"The body must be JSON, not {request.content_type}."
-        raise Problem("unsupported-media-type", detail, headers={"Accept": accepted})
+        detail = f"The body must be {' or '.join(accepted or [JSON])}, not {request.content_type}."
+        headers = {"Accept": ", ".join(accepted or [JSON])}
+        raise Problem("unsupported-media-type", detail, headers=headers)
     _require_plain_utf_8(request)
 
 
@@ -80,7 +95,10 @@ def _require_plain_utf_8(request: HttpRequest) -> None:
         raise Problem("unsupported-media-type", detail, headers={"Accept": accepted})
     coding = request.META.get("HTTP_CONTENT_ENCODING", "").strip().lower()
     if coding not in {"", "identity"}:
-        detail = f"The content coding {coding} is not understood."
+        detail = (
+            f"The content coding {coding} is not understood: send the body as it is, without"
+            " Content-Encoding."
+        )
         raise Problem("unsupported-media-type", detail, headers=UNCODED)
 
 

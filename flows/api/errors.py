@@ -74,7 +74,7 @@ PROBLEM_TYPES = {
     "run-not-finished": ProblemType(409, "The run has not finished."),
     "length-required": ProblemType(411, "The request needs a Content-Length."),
     "payload-too-large": ProblemType(413, "The payload is too large."),
-    "unsupported-media-type": ProblemType(415, "The body must be JSON in UTF-8."),
+    "unsupported-media-type": ProblemType(415, "The body must be JSON in UTF-8, not compressed."),
     "queue-full": ProblemType(429, "The first queue of the flow is full."),
     "throttled": ProblemType(429, "More runs are started than a start rate allows."),
     "too-many-logins": ProblemType(

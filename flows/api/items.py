@@ -146,4 +146,7 @@ class Elements:
 
 
 def _no_array() -> Problem:
-    return Problem("payload-invalid", "The body must be a JSON array or lines of NDJSON.")
+    return Problem(
+        "payload-invalid",
+        "The body must be a JSON array in UTF-8, or lines of NDJSON as application/x-ndjson.",
+    )

@@ -102,8 +102,8 @@ START_OPTIONS = [
         # Not a choice of two schemas: clients in Java fail where none is given.
         {
             **GIVEN,
-            "pattern": r"^([0-9]+(\.[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+"
-            r"([Zz]|[+-][0-9]{2}:?[0-9]{2}))$",
+            "pattern": r"^([0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}"
+            r"[Tt][0-9:.]+([Zz]|[+-][0-9]{2}:?[0-9]{2}))$",
         },
         examples=[
             OpenApiExample("time", value="2026-11-02T09:30:00Z"),
@@ -201,7 +201,8 @@ START_BATCH = operation(
     "Starts a run for each element of a JSON array, or for each line of NDJSON, which is sent as"
     " `application/x-ndjson`. The server reads, checks and stores payloads in chunks while they"
     " arrive, so a batch may have any length. Each payload may be as large as that of a single"
-    " start. `rejected` lists refused payloads by their lines, counted from 1 with the empty"
+    " start. The body is not compressed, and may begin with a byte order mark.\n\n"
+    "`rejected` lists refused payloads by their lines, counted from 1 with the empty"
     " lines, or by their places in the array; all others are started, in their order. A line that"
     " finds the queue full, or a start rate exhausted, waits if `wait` says so. If that is in vain,"
     " or the database is lost, the batch stops: the last refusal gives the cause, and `nextLine`"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from codecs import BOM_UTF8
 from datetime import timedelta
 from io import BytesIO
 from threading import BoundedSemaphore
@@ -582,6 +583,35 @@ class TestRefused:
 
         assert_problem(response, 415, "unsupported-media-type")
         assert "Accept" in response or response["Accept-Encoding"] == "identity"
+
+    def test_refused_body_is_told_what_it_may_be(self, send):
+        kind = send(numbered(1), "text/plain").json()
+        coding = send(numbered(1), NDJSON, headers={"Content-Encoding": "gzip"}).json()
+
+        assert kind["detail"] == (
+            "The body must be application/json or application/x-ndjson, not text/plain."
+        )
+        assert coding["detail"].endswith("send the body as it is, without Content-Encoding.")
+
+    @pytest.mark.parametrize(
+        ("content_type", "body"),
+        [
+            (NDJSON, numbered(3)),
+            ("application/json", b'[{"n": 1}, {"n": 2}, {"n": 3}]'),
+        ],
+    )
+    def test_a_byte_order_mark_at_the_beginning_is_left_out(self, send, content_type, body):
+        plain, marked = (send(mark + body, content_type) for mark in (b"", BOM_UTF8))
+
+        assert marked.status_code == plain.status_code
+        assert marked.json()["accepted"] == plain.json()["accepted"]
+        assert marked.json()["rejectedCount"] == 0
+
+    def test_a_byte_order_mark_elsewhere_is_refused(self, send):
+        document = send(BOM_UTF8 * 2 + numbered(2)).json()
+
+        assert document["accepted"] == 1
+        assert "BOM" in document["rejected"][0]["detail"]
 
     def test_caller_and_flow_are_checked_as_for_one_start(self, send, anonymous, client, user):
         make_loan_flow("foreign")
