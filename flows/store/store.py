@@ -581,7 +581,7 @@ class Store:
             commit = Commit(self.counters, lease, results, unfinished, batch, now)
             taken = commit.run(claim, decide, cancelled, asked=asked)
             ended = self._end_if_idle(lease, taken, unfinished)
-        lease.closed = ended
+        lease.closed, lease.stored = ended, commit.results
         return taken
 
     def _end_if_idle(self, lease: Lease, taken: list[HeldMessage], unfinished: int) -> bool:

@@ -228,6 +228,8 @@ class Lease:
     # What it holds is suspected: it takes nothing beside it.
     suspects: bool = False
     closed: bool = False
+    # What the last commit has stored, as it was decided there.
+    stored: Sequence[DeliveryResult] = ()
     reach: Reach = EVERY_QUEUE
 
 

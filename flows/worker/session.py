@@ -173,7 +173,7 @@ class Session:
         self.callables.begin()
         rests = self._reads_nothing()
         taken = self._store_and_claim(claim and not rests)
-        self._measure(self.done)
+        self._measure()
         self._note_unreadable(self.done, rests)
         self.done = []
         self.refusals = 0
@@ -354,15 +354,15 @@ class Session:
         self.callables.begin()
         unfinished = len(self.running) + len(self.done)
         self._commit(part, unfinished, claim=False)
-        self._measure(part)
+        self._measure()
         self._note_unreadable(part)
         stored = {d.held.id for d in part}
         self.done = [d for d in self.done if d.held.id not in stored]
 
-    def _measure(self, stored: list[DeliveryResult]) -> None:
-        if self.callables.ran:
-            # What ran within the commit has its result there alone.
-            stored = [d for d in stored if not d.run_in_transaction] + self.callables.ran
+    def _measure(self) -> None:
+        # What was to run within the commit and did not has no end yet, or its run was cancelled.
+        stored = [each for each in self.lease.stored if not each.run_in_transaction]
+        self.lease.stored = ()
         this_worker.measuring.note(stored)
         log_ends(stored)
         if are_on():
