@@ -93,8 +93,9 @@ def faults_of_postgresql(engine: str, options: dict[str, Any]) -> Iterator[Check
     if engine != OWN_POSTGRESQL:
         yield Warning(
             f"The database `default` uses {engine}: its connections wait for ever if the server"
-            " stops answering, a callable that changes its session costs a new connection, and a"
-            " commit in doubt looks like a failed one.",
+            " stops answering, a callable that changes its session costs a new connection, a"
+            " commit in doubt looks like a failed one, and a queue that is full at the commit"
+            " raises a plain DatabaseError, not QueueFull.",
             hint="Set ENGINE to flows.postgresql, or use asyncengine.environment.database(URL).",
             id="flows.W007",
         )
