@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
@@ -28,6 +29,8 @@ OF_LOOKUPS = (
 )
 # Django itself answers these if there is no such object.
 ANSWERED = ("_change", "_delete")
+# Characters of a message.
+MOST = 500
 
 
 class MalformedMiddleware:
@@ -35,35 +38,52 @@ class MalformedMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
+        response = self.get_response(request)
+        # Django's answer after its own checks, which tells nothing.
+        is_dropped = response.headers.get("Location") == f"{request.path}?{ERROR_FLAG}=1"
+        return without_filter(request) if is_list(request) and is_dropped else response
 
     def process_view(
         self, request: HttpRequest, view: Any, args: Any, kwargs: dict[str, Any]
     ) -> None:
-        """Raise Http404 or BadRequest if a key cannot be a key of the model."""
+        """Raise Http404 or BadRequest if a key cannot be a key of the model.
+
+        Django would take the flag of an error, from an old address, for a broken database.
+        """
         admin: ModelAdmin[Any] | None = getattr(view, "model_admin", None)
         if admin is None:
             return
         object_id = None if url_name(request).endswith(ANSWERED) else kwargs.get("object_id")
         if object_id and not is_key(admin.model, unquote(object_id)):
             raise Http404
+        if is_list(request) and ERROR_FLAG in request.GET:
+            query = request.GET.copy()
+            del query[ERROR_FLAG]
+            request.GET = query  # type: ignore[assignment]
         if is_list(request) and request.method == "POST":
             chosen = request.POST.getlist("_selected_action")
             if not all(is_key(admin.model, key) for key in chosen):
                 raise BadRequest("The selection holds a key that this list cannot have.")
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
-        """Redirect to the list without the filter, as Django does after its own checks.
+        """Lead to the list without the filter where that was at fault.
 
         Of what no key decrypts a page says which key is missing.
         """
         if isinstance(error, PayloadUnreadable):
             return page(request, 503, "The payload cannot be decrypted", str(error))
-        is_asked_for = request.method == "GET" and ERROR_FLAG not in request.GET and request.GET
+        is_asked_for = request.method == "GET" and request.GET
         if not (is_list(request) and is_asked_for and isinstance(error, OF_LOOKUPS)):
             return None
         logger.warning("The list cannot be filtered by the values of the request", exc_info=error)
-        return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
+        return without_filter(request)
+
+
+def without_filter(request: HttpRequest) -> HttpResponseBase:
+    """Redirect to the whole list, which says what it was not filtered by."""
+    asked = ", ".join(f"{name}={value}" for name, value in request.GET.items())
+    messages.error(request, f"The list is not filtered, as this cannot be read: {asked}"[:MOST])
+    return HttpResponseRedirect(request.path)
 
 
 def url_name(request: HttpRequest) -> str:

@@ -47,6 +47,20 @@ def test_no_filter_of_a_list_is_a_surprise(
         for value in VALUES:
             answer = admin_client.get(url, {name: value})
             assert answer.status_code in {200, 302, 400, 403}, (name, value)
+            if answer.headers.get("Location") == url:
+                assert "The list is not filtered" in admin_client.get(url).text, (name, value)
+
+
+@TRANSACTIONS_OF_ITS_OWN
+@pytest.mark.parametrize("query", ["created_from_0=2026-99-99", "created__gte=x", "after=1&e=1"])
+def test_list_says_what_it_could_not_be_filtered_by(admin_client: Client, world: World, query: str):
+    page = admin_client.get(f"/admin/flows/run/?{query}", follow=True)
+
+    assert page.status_code == 200
+    assert "database installation" not in page.text
+    said = [str(each) for each in page.context["messages"]]
+    wrong = query.removesuffix("&e=1")
+    assert said == [f"The list is not filtered, as this cannot be read: {wrong}"]
 
 
 @TRANSACTIONS_OF_ITS_OWN
