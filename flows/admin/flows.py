@@ -17,12 +17,13 @@ from flows.access.rights import flows_with, seen_runs
 from flows.admin.by_role import has_right, may_view, rights_of
 from flows.admin.configuration import ConfigurationUrls
 from flows.admin.deleted_flows import DeletedFlowsAdmin
-from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, list_of, page_of
+from flows.admin.display import elapsed, first_line, link, list_of, page_of
 from flows.admin.flow_form import FlowForm
 from flows.admin.flow_versions import VersionInline
 from flows.admin.home import HomeUrls
 from flows.admin.pausing import PausingAdmin
 from flows.admin.roles import MappingsOfFlowInline
+from flows.admin.run_labels import RUN_LABELS, words_of
 from flows.admin.schedules import schedules_of
 from flows.admin.start_calls import calls
 from flows.admin.starting import StartingAdmin
@@ -287,11 +288,13 @@ def recent_runs(request: HttpRequest, flow: Flow) -> list[dict[str, Any]]:
         found += runs.defer("result")[: MOST_RUNS - len(found)]
         if len(found) >= MOST_RUNS:
             break
+    words = words_of(found)
     return [
         {
             "run": run,
             "url": page_of(run),
-            "label": STATUS_LABELS[run.status],
+            "word": words[run.pk],
+            "label": RUN_LABELS[words[run.pk]],
             "duration": elapsed(run.started_at, run.finished_at),
             "error": first_line(run.error),
         }

@@ -134,8 +134,13 @@ class ReprocessingForm(forms.Form):
         return tuple(sorted({int(part) for part in parts}))
 
     @property
+    def has_filter(self) -> bool:
+        """Whether the fields of the filter are valid, whatever the others are."""
+        return self.errors.keys().isdisjoint(FILTER)
+
+    @property
     def filter(self) -> DeadLetterFilter:
-        """The filter of a valid form."""
+        """The filter of a form that has one."""
         given = {name: self.cleaned_data[name] or None for name in FILTER}
         script, error_class = given.pop("of_script"), given.pop("of_error")
         return DeadLetterFilter(script=script, error_class=error_class, **given)

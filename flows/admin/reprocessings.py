@@ -127,7 +127,7 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         given = request.POST if is_sent else _defaults() | request.GET.dict()
         form = ReprocessingForm(given, request.user)
         is_valid = form.is_valid()
-        newer = form.newer_scripts() if is_valid else []
+        newer = form.newer_scripts() if form.has_filter else []
         if newer and not is_sent and "script" not in request.GET:
             form = ReprocessingForm(given | {"script": ScriptChoice.NEWEST}, request.user)
             is_valid = form.is_valid()
@@ -146,8 +146,8 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
             "form": form,
             "matched": matched,
             "newer_scripts": newer,
-            "is_everything": is_valid and not form.filter.document(),
-            "which": _in_words(form.filter.document()) if is_valid else "",
+            "is_everything": form.has_filter and not form.filter.document(),
+            "which": _in_words(form.filter.document()) if form.has_filter else "",
             "confirmed": confirmation_of(form.filter) if is_valid else "",
             "back_url": list_of(DeadLetter),
         }
@@ -155,7 +155,7 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
 
     @asking(
         dialog(
-            "Stop reprocessing {obj.matched:,} dead letters?",
+            "Stop reprocessing? {obj.left:,} dead letters are left.",
             "No further dead letter is reprocessed. Reprocessed messages go on.",
             "Stop",
             asks_reason=True,
@@ -174,7 +174,7 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
 
     @asking(
         dialog(
-            "Go on reprocessing {obj.matched:,} dead letters?",
+            "Go on reprocessing? {obj.left:,} dead letters are left.",
             "The dead letters that are left are reprocessed. It stops itself again after as many"
             " failures as before.",
             "Go on",
@@ -233,7 +233,7 @@ def _parts(found: Reprocessing) -> list[dict[str, Any]]:
         ("cancelled", "Cancelled", found.cancelled),
         ("running", "Still running", found.outstanding),
         ("refused", "Refused", found.refused),
-        ("left", "Left", max(found.matched - found.reprocessed - found.refused, 0)),
+        ("left", "Left", found.left),
     )
     whole = max(found.matched, sum(count for *_, count in counts), 1)
     return [

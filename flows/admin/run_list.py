@@ -21,8 +21,9 @@ from unfold.decorators import display
 
 from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import rights_of
-from flows.admin.display import STATUS_LABELS, elapsed, first_line, link, page_of, shown_time
+from flows.admin.display import elapsed, first_line, link, page_of, shown_time
 from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
+from flows.admin.run_labels import RUN_LABELS, words_of
 from flows.encryption.payload_keys import has_keys
 from flows.errors import OptionInvalid
 from flows.models import Consumer, DeadLetter, Message, Run, StepRun, StepVersion
@@ -222,7 +223,9 @@ class RunList(Base):
         changes: Any = super().get_changelist_instance(request)
         rows, looked_at, oldest = self._rows(request, changes)
         steps = current_steps([run for run in rows if run.status != Run.Status.COMPLETED])
+        words = words_of(rows)
         for run in rows:
+            run.word = words[run.pk]
             run.current_step = steps.get(run.pk, "")
         changes.result_list = rows
         found: Found | None = getattr(request, "found_runs", None)
@@ -278,9 +281,9 @@ class RunList(Base):
             return f"{version} (deleted)"
         return link(page_of(version.flow), version)
 
-    @display(description="status", label=STATUS_LABELS)
-    def status_label(self, run: Run) -> str:
-        return run.status
+    @display(description="status", label=RUN_LABELS)
+    def status_label(self, run: Any) -> str:
+        return run.word
 
     @admin.display(description="step", empty_value="-")
     def step(self, run: Any) -> str | None:

@@ -74,15 +74,6 @@ def state_in_words(story: RunStory) -> str:
     return WORDS[run.status]
 
 
-def label_of(story: RunStory) -> tuple[str, str]:
-    """Return colour and text of the label of a run. One that waits is not called running."""
-    run, messages = story.run, story.messages
-    waits = messages and all(message.consumer_id is None for message in messages)
-    if run.status == Run.Status.RUNNING and waits:
-        return "info", "WAITING"
-    return STATUS_LABELS.get(run.status, ""), run.status
-
-
 def _step(
     request: HttpRequest, story: RunStory, number: int, sees_payloads: bool
 ) -> dict[str, Any]:

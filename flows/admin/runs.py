@@ -37,8 +37,9 @@ from flows.admin.long_texts import LongTexts, shown_text
 from flows.admin.run_again import RunAgain
 from flows.admin.run_bodies import address_of_body, body_response, like_url
 from flows.admin.run_erasing import RunErasing
+from flows.admin.run_labels import RUN_LABELS, words_of
 from flows.admin.run_list import RunList
-from flows.admin.run_page import label_of, state_in_words, steps_shown
+from flows.admin.run_page import state_in_words, steps_shown
 from flows.admin.webhook_deliveries import deliveries_of
 from flows.models import BranchEnd, Message, Queue, Right, Run, RunDeadline
 from flows.models.keep import why_not_kept
@@ -114,7 +115,7 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunErasing, RunList, LongTexts, 
         """Return what the part of the page shows that follows the run."""
         sees_payloads = self.sees_payloads(request, run)
         story = run_story(run)
-        label, label_text = label_of(story)
+        word = words_of([run])[run.pk]
         is_branched = run.branches > 1 or any(step.is_branched for step in story.steps)
         kept = sees_payloads and is_start_kept(story)
         queue = next((message.queue for message in story.messages if message.queue), None)
@@ -123,8 +124,8 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunErasing, RunList, LongTexts, 
             "run": run,
             "run_goes_on": bool(story.messages) or run.status not in Run.FINISHED,
             "run_live_url": reverse("admin:flows_run_live", args=[run.pk]),
-            "run_label": label,
-            "run_label_text": label_text,
+            "run_label": RUN_LABELS[word],
+            "run_label_text": word,
             "run_state": state_in_words(story),
             "run_duration": self.duration(run),
             "run_waited": rounded(story.waited),

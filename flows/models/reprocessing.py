@@ -90,7 +90,12 @@ class Reprocessing(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.pk}: {self.reprocessed:,} of {self.matched:,}"
+        return f"{self.pk}"
+
+    @property
+    def left(self) -> int:
+        """The number of dead letters that it has not come to."""
+        return max(self.matched - self.reprocessed - self.refused, 0)
 
     @property
     def outstanding(self) -> int:

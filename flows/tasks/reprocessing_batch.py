@@ -54,7 +54,7 @@ def _pause(reprocessing: Reprocessing, now: datetime) -> float:
     if _is_through(reprocessing):
         return LOOK_AGAIN_SECONDS
     if reprocessing.outstanding and reprocessing.reprocessed == reprocessing.sample:
-        reprocessing.note = f"Waits for the sample: {reprocessing.outstanding} go on."
+        reprocessing.note = f"Waits for the sample; still running: {reprocessing.outstanding}."
         return LOOK_AGAIN_SECONDS
     rate = _rate(reprocessing)
     if rate is None or rate.allowance(now.timestamp()):
@@ -74,7 +74,7 @@ def _finish(reprocessing: Reprocessing, now: datetime) -> None:
         return
     if reprocessing.state == Reprocessing.State.RUNNING:
         ongoing = reprocessing.outstanding
-        reprocessing.note = f"All were requeued; {ongoing} go on." if ongoing else ""
+        reprocessing.note = f"All were requeued; still running: {ongoing}." if ongoing else ""
     if not reprocessing.outstanding:
         reprocessing.finished_at = now
         if reprocessing.state == Reprocessing.State.RUNNING:

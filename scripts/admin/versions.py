@@ -141,6 +141,8 @@ class ScriptVersionAdmin(DetailActions, SeenByUse, ReadOnlyAdmin):
 
     @admin.display(description="allowed hosts")
     def hosts(self, version: ScriptVersion) -> str:
+        if not version.network:
+            return "none: the network is off"
         return ", ".join(version.allowed_hosts) or "every public one"
 
     @admin.display(description="secrets")

@@ -279,7 +279,7 @@ def test_the_first_few_have_to_end_before_it_goes_on():
     run_sent_tasks()
     made.refresh_from_db()
     assert made.reprocessed == 5
-    assert made.note == "Waits for the sample: 5 go on."
+    assert made.note == "Waits for the sample; still running: 5."
 
     work_until_idle(flow)
     let_time_pass()
@@ -588,4 +588,4 @@ def test_a_dead_branch_stays_pending_while_its_message_waits():
     made.refresh_from_db()
 
     assert (made.reprocessed, made.outstanding, made.finished_at) == (3, 3, None)
-    assert made.note == "All were requeued; 3 go on."
+    assert made.note == "All were requeued; still running: 3."

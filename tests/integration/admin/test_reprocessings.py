@@ -236,3 +236,35 @@ def test_counting_takes_as_many_queries_for_many_flows(
         response = client.get(begin)
 
     assert response.context["matched"].matched == 21
+
+
+def test_a_form_with_an_error_still_tells_which_dead_letters_it_means(client, world, begin):
+    page = text_of(client.post(begin, fields(flow_name="order-processing", sample="-1")))
+
+    assert "Flow order-processing." in page
+    assert " . " not in page
+    assert "Correct what is marked, and count again." in page
+
+
+def test_a_filter_with_an_error_is_told_by_no_words(client, world, begin):
+    page = text_of(client.post(begin, fields(dead_after="soon")))
+
+    assert " . " not in page
+    assert "these are all open dead letters" not in page
+
+
+@pytest.mark.parametrize(("state", "verb"), [("RUNNING", "stop"), ("STOPPED", "go_on")])
+def test_dialogs_of_a_reprocessing_tell_how_many_are_left(client, superuser, state, verb):
+    found = Reprocessing.objects.create(
+        filter={},
+        state=state,
+        matched=300,
+        reprocessed=77,
+        refused=3,
+        last_id=1,
+        created_at=timezone.now(),
+        due_at=timezone.now(),
+    )
+    page = client.get(reverse(f"admin:flows_reprocessing_{verb}", args=[found.pk]))
+
+    assert "220 dead letters are left" in text_of(page)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -14,6 +15,7 @@ from flows.admin.run_page import MOST_ATTEMPTS, most_telling
 from flows.models import AuditEntry, Message, Run, StepRun
 from flows.models.uuid7 import first_uuid7
 from flows.monitoring.run_story import Attempt
+from tests.builders import make_flow
 from tests.integration.admin.pages import act_on, answer_dialog, messages_of
 from tests.integration.admin.world import TRACEBACK, add_attempt
 
@@ -336,3 +338,17 @@ def test_page_shows_a_result_however_deep_it_is_nested(client, world, levels):
     response = client.get(reverse("admin:flows_run_change", args=[world.completed.pk]))
 
     assert response.status_code == 200
+
+
+@pytest.mark.parametrize(("consumer", "word"), [(None, "WAITING"), (1, "RUNNING")])
+def test_a_run_whose_message_waits_is_called_so_on_every_page(client, world, consumer, word):
+    Run.objects.filter(status=Run.Status.RUNNING).update(status=Run.Status.QUEUED)
+    flow = make_flow("plain")
+    run = Run.objects.get(pk=engine.start("plain", {}).correlation_id)
+    Run.objects.filter(pk=run.pk).update(status=Run.Status.RUNNING)
+    if consumer:
+        Message.objects.filter(run=run).update(queue=None, consumer=consumer)
+
+    for page in (LIST, page_of(run), f"/admin/flows/flow/{flow.pk}/change/"):
+        words = re.findall(r">\s*(WAITING|RUNNING)\s*<", client.get(page).text)
+        assert words == [word], page

@@ -182,3 +182,12 @@ def test_a_save_without_changes_of_content_makes_no_version(client, script):
     assert client.post(page, data).status_code == 302
 
     assert script.versions.count() == 3
+
+
+def test_the_page_of_a_version_without_network_allows_no_host(client, script):
+    assert "none: the network is off" in client.get(page_of(script, 3)).text
+
+    script.network = True
+    script.save()
+
+    assert "every public one" in client.get(page_of(script, 4)).text
