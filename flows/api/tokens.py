@@ -52,7 +52,8 @@ class TokenView(OpenView):
         except AuthenticationFailed:
             found = None
         if found is None:
-            raise Problem("not-authenticated", headers={"WWW-Authenticate": BEARER})
+            detail = "The call revokes the Bearer token that it is made with, and has no valid one."
+            raise Problem("not-authenticated", detail, headers={"WWW-Authenticate": BEARER})
         user, token = found
         with audit.acting(user=user):
             token.delete()

@@ -548,12 +548,13 @@ REVOKE_TOKEN: Operation = {
     "operation_id": "revokeToken",
     "tags": ["auth"],
     "summary": "Revoke the bearer token of this call",
-    "description": "The token in the Authorization header is not valid any more.",
+    "description": "The token in the Authorization header is not valid any more. Another"
+    " login is refused: `removeToken` revokes a token by its id.",
     "auth": [{"bearerAuth": []}],
     "parameters": [CHALLENGE, WAITED],
     "responses": {
         204: OpenApiResponse(description="The token is revoked."),
-        **refusals("query-invalid", "not-authenticated", "database-unavailable"),
+        **refusals("query-invalid", "not-authenticated", "database-unavailable", "not-acceptable"),
     },
 }
 

@@ -59,10 +59,15 @@ def page_of(name: str) -> Schema:
     return record({"results": listed(ref(name)), "next": following, "nextCursor": cursor})
 
 
-def code(description: str, known: Iterable[str]) -> Schema:
-    """Return the schema of a word for programs, beside a sentence for people."""
+def word(description: str, known: Iterable[str]) -> Schema:
+    """Return the schema of a word for programs. No enum: a new one would break their clients."""
     words = ", ".join(f"`{each}`" for each in known)
-    return {**TEXT_OR_NULL, "description": f"{description} Known are {words}; more may come."}
+    return {"type": "string", "description": f"{description} Known are {words}; more may come."}
+
+
+def code(description: str, known: Iterable[str]) -> Schema:
+    """Return the schema of a word beside a sentence for people, null where there is none."""
+    return word(description, known) | TEXT_OR_NULL
 
 
 WAITING_CODE = code("Why it waits, as a word.", CODES)
@@ -93,12 +98,8 @@ ATTEMPT_CAUSE = code(
 )
 
 PROBLEM_TYPE: Schema = {
-    "type": "string",
+    **word(f"`{TYPE_BASE}` and a fixed word for the cause.", PROBLEM_TYPES),
     "format": "uri-reference",
-    # No enum: a new word would break the clients that exist.
-    "description": f"`{TYPE_BASE}` and a fixed word for the cause. Known are "
-    + ", ".join(f"`{name}`" for name in PROBLEM_TYPES)
-    + "; more may come.",
 }
 
 PROBLEM = record(
@@ -187,11 +188,10 @@ ATTEMPT = record(
         "scriptVersion": {"type": "integer", "minimum": 1, "description": "That it ran."},
         "startedAt": TIME,
         "finishedAt": TIME_OR_NULL,
-        "outcome": {
-            "type": "string",
-            "enum": [*StepRun.Outcome.values, RUNNING],
-            "description": f"{RUNNING}: its script has been running for a second or more.",
-        },
+        "outcome": word(
+            f"How it has ended. {RUNNING}: its script has been running for a second or more.",
+            [*StepRun.Outcome.values, RUNNING],
+        ),
         "error": TEXT_OR_NULL,
         "errorCode": ATTEMPT_CODE,
         "causeCode": ATTEMPT_CAUSE,
@@ -508,7 +508,7 @@ DEAD_LETTER = record(
         "payload": {"description": "As the step received it: any JSON value."},
         "deliveries": COUNT,
         "deadAt": TIME,
-        "reason": {"type": "string", "enum": DeadLetter.Reason.values},
+        "reason": word("Why it is a dead letter, as a word.", DeadLetter.Reason.values),
         "causeCode": CAUSE_CODE,
         "code": {**TEXT_OR_NULL, "description": "That the script gave when it rejected it."},
         "details": {"description": "What the script said when it rejected it: any JSON value."},
@@ -580,7 +580,12 @@ STARTED_AGAIN = record(
     {
         "correlationId": CORRELATION_ID,
         "flowName": TEXT,
-        "status": {"type": "string", "enum": [Run.Status.QUEUED.value, Run.Status.RUNNING.value]},
+        "status": {
+            "type": "string",
+            "enum": Run.Status.values,
+            "description": "QUEUED, or RUNNING behind the first step, unless the run was started by"
+            " an earlier call.",
+        },
         "statusUrl": {"type": "string", "format": "uri"},
         "repeats": {**CORRELATION_ID, "description": "The run that it repeats."},
     }

@@ -113,8 +113,12 @@ def test_token_is_revoked_by_its_own_call_and_good_for_nothing_then(anonymous, u
     assert not AuthToken.objects.exists()
 
 
-def test_revoking_without_a_token_is_refused(anonymous):
-    assert_problem(anonymous.delete("/async/api/auth/token"), 401, "not-authenticated")
+def test_revoking_without_a_token_is_refused(anonymous, user):
+    for login in ({}, basic("caller")):
+        refused = anonymous.delete("/async/api/auth/token", headers=login)
+
+        assert_problem(refused, 401, "not-authenticated")
+        assert "revokes the Bearer token that it is made with" in refused.json()["detail"]
 
 
 def test_token_is_refused_after_the_password_was_changed(anonymous, user):

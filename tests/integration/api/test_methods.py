@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.integration.api.helpers import assert_problem
+from tests.integration.api.helpers import assert_problem, client_of, undone
 
 OPERATIONS = [
     ("/async/api/runs", "GET"),
@@ -45,3 +48,21 @@ def test_a_method_that_is_not_there_is_refused_whatever_the_query(
 def test_options_need_a_login_where_the_operation_does(anonymous: Client) -> None:
     assert_problem(anonymous.options("/async/api/events"), 401, "not-authenticated")
     assert anonymous.options("/async/health/live").status_code == 204
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/html"])
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_every_operation_answers_as_the_document_says(
+    admin: User, anonymous: Client, accept: str, logged_in: bool
+) -> None:
+    document = anonymous.get("/async/specifications/openapi.json").json()
+    caller = client_of(admin) if logged_in else anonymous
+
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            url = re.sub("{.*?}", "7", path)
+            with undone():
+                answer = getattr(caller, method)(url, headers={"Accept": accept})
+
+            known = operation["responses"]
+            assert str(answer.status_code) in known, (method, path, answer.status_code)

@@ -4,9 +4,11 @@ import json
 from typing import Any
 from unittest import mock
 
+import jsonschema_rs
 import pytest
 
 from flows import engine
+from flows.api.openapi.schemas import STARTED_AGAIN
 from flows.message.envelope import payload_of, with_payload
 from flows.models import DeadLetter, Flow, Message, Queue, Right, RoleMapping, Run
 from flows.models.keep import Keep
@@ -153,6 +155,7 @@ def test_the_same_key_gives_the_same_new_run(caller, user, run):
     second = again(caller, run, SAME, **key)
 
     assert (second.status_code, second.json()["status"]) == (202, "CANCELLED")
+    assert jsonschema_rs.is_valid(STARTED_AGAIN, second.json())
     assert second.json()["correlationId"] == first.json()["correlationId"]
     assert second.json()["repeats"] == str(run.pk)
     assert first.get("Idempotent-Replayed") is None
