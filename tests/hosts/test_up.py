@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from asyncengine.environment import BASE_DIR as ROOT
 from flows.up.children import web
 
 
@@ -30,3 +31,15 @@ def test_the_web_server_finds_the_callers_modules_and_the_project(
     assert finished.returncode == 0, finished.stderr
     # An empty entry would be the directory that it runs in.
     assert "" not in environment["PYTHONPATH"].split(os.pathsep)
+
+
+def test_what_is_loaded_for_the_forks_leaves_out_what_others_need_alone():
+    program = (
+        "import sys; from flows.up.loading import load_all; load_all()\n"
+        "more = {'markdown', 'pygments', 'requests', 'rich'}\n"
+        "assert not more & set(sys.modules), more & set(sys.modules)\n"
+        "import pygments, requests\n"
+        "from flows.documentation import rendering\n"
+    )
+
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
