@@ -11,9 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db.models import Max
 
-from flows.disposition import DIED_AT_LAST
 from flows.models import (
     DeadLetter,
     Message,
@@ -24,11 +22,12 @@ from flows.models import (
     StepRun,
     StepVersion,
 )
+from flows.monitoring.error_codes import NONE, cause_of, codes_of_runs
 from flows.monitoring.progress import newest, progress_document, progress_told
 from flows.monitoring.run_letters import SCRIPT_OF_ROW, RunLetters
 from flows.monitoring.times import rfc3339
 from flows.monitoring.wait_reason import why_run
-from flows.store.lost_attempts import DIED, STOPPED
+from flows.store.lost_attempts import STOPPED
 
 # The status of a step that the run has not reached. The others are those of a run.
 PENDING = "PENDING"
@@ -36,13 +35,6 @@ PENDING = "PENDING"
 SKIPPED = "SKIPPED"
 # The outcome of an attempt that has none yet.
 RUNNING = "RUNNING"
-# The code of an error that has left no dead letter.
-FAILED = "failed"
-# The code of a run that was cancelled at its deadline.
-DEADLINE = "deadline"
-# The codes of errors of attempts that are no outcome of their script.
-WORKER_DIED = DeadLetter.Cause.WORKER_DIED.value
-LOST = {DIED: WORKER_DIED, DIED_AT_LAST: WORKER_DIED, STOPPED: "worker-stopped"}
 # The most dead letters of a run that are named.
 MOST_LETTERS = 1_000
 
@@ -103,7 +95,8 @@ class Beside:
             run_id: (at, was_missed)
             for run_id, at, was_missed in deadlines.values_list("pk", "at", "was_missed")
         }
-        self._codes = _codes_of([run.pk for run in runs if run.error])
+        missed = {run_id for run_id, (_, was_missed) in self._deadlines.items() if was_missed}
+        self._codes = codes_of_runs({run.pk: run.status for run in runs if run.error}, missed)
 
     def labels(self, run_id: UUID) -> dict[str, str]:
         return self._labels.get(run_id, {})
@@ -113,22 +106,11 @@ class Beside:
 
     def error_code(self, run: Run) -> str | None:
         """Return why it has failed, or was cancelled by its deadline."""
-        if not run.error:
-            return None
-        if self._missed_deadline(run):
-            return DEADLINE
-        return self._codes.get(run.pk, (FAILED, None))[0]
+        return self._codes.get(run.pk, NONE).error
 
     def cause_code(self, run: Run) -> str | None:
         """Return how the delivery ended that it has failed with."""
-        if not run.error or self._missed_deadline(run):
-            return None
-        return self._codes.get(run.pk, (FAILED, None))[1]
-
-    def _missed_deadline(self, run: Run) -> bool:
-        return run.status == Run.Status.CANCELLED and bool(
-            self._deadlines.get(run.pk, (None, None))[1]
-        )
+        return self._codes.get(run.pk, NONE).cause
 
 
 def wait_until_finished(
@@ -202,19 +184,6 @@ def _summary(run: Run, current_step: str | None, beside: Beside) -> dict[str, An
         "startedBy": run.started_by and run.started_by.get_username(),
         "repeats": None if run.repeats is None else str(run.repeats),
         "parentCorrelationId": None if run.parent is None else str(run.parent),
-    }
-
-
-def _codes_of(run_ids: Sequence[UUID]) -> dict[UUID, tuple[str, str | None]]:
-    """Return why the last dead letter of each run has become one, and its cause."""
-    if not run_ids:
-        return {}
-    letters = DeadLetter.objects.filter(run__in=run_ids).order_by()
-    last = letters.values("run").annotate(last=Max("pk")).values("last")
-    found = DeadLetter.objects.filter(pk__in=last).order_by()
-    return {
-        run_id: (reason, cause)
-        for run_id, reason, cause in found.values_list("run_id", "reason", "cause")
     }
 
 
@@ -397,6 +366,7 @@ def _add_attempts(run: Run, letters: RunLetters, places: dict[str, Place]) -> No
         place.script = script = _script_of(step_run.step)
         place.numbers[branch] = max(place.numbers[branch] + 1, step_run.delivery)
         place.stopped[branch] += step_run.error == STOPPED
+        cause = cause_of(step_run.error, step_run.outcome)
         place.attempts.append(
             {
                 "attempt": place.numbers[branch],
@@ -406,8 +376,8 @@ def _add_attempts(run: Run, letters: RunLetters, places: dict[str, Place]) -> No
                 "finishedAt": _time(step_run.finished_at),
                 "outcome": step_run.outcome,
                 "error": step_run.error or None,
-                "errorCode": letters.reason_of(step_run) or _cause_of(step_run),
-                "causeCode": _cause_of(step_run),
+                "errorCode": letters.reason_of(step_run) or cause,
+                "causeCode": cause,
                 "logs": log_lines(step_run.logs),
             }
         )
@@ -421,11 +391,6 @@ def _script_of(step: StepVersion) -> dict[str, Any]:
 def _script_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     name, number = (row[field] for field in SCRIPT_OF_ROW)
     return {"scriptName": name, "scriptVersion": number}
-
-
-def _cause_of(attempt: StepRun) -> str | None:
-    """Return how an attempt has ended that has an error: what befell its worker, or its outcome."""
-    return LOST.get(attempt.error, attempt.outcome.lower()) if attempt.error else None
 
 
 def log_lines(logs: str) -> list[dict[str, Any]]:

@@ -13,11 +13,21 @@ from django.utils import timezone
 
 from flows import engine
 from flows.access.rights import Sight
-from flows.models import DeadLetter, Flow, Message, QuietEnd, RunningAttempt, StepRun
+from flows.models import (
+    DeadLetter,
+    Flow,
+    Message,
+    QuietEnd,
+    RunDeadline,
+    RunningAttempt,
+    StepRun,
+)
 from flows.monitoring.events.live import Heard, Place, said_in
 from flows.monitoring.events.page import Page, Position, live_page, missed_since, read_page
 from flows.monitoring.events.selection import Selection
-from tests.builders import make_flow, run_of, work_until_idle
+from flows.monitoring.trace import trace
+from flows.tasks.deadlines import cancel_overdue
+from tests.builders import RAISING, make_flow, run_of, work_until_idle
 
 pytestmark = pytest.mark.django_db
 
@@ -104,6 +114,53 @@ def test_a_failed_run_that_is_reprocessed_fails_again():
 
     assert names(first) == names(second) == ["log", "attempt-failed", "run-finished"]
     assert events(second.text)[-1][2]["status"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("code", "in_attempts", "at_the_end"),
+    [
+        (FAILS, [("rejected", "rejected")], ("rejected", "rejected")),
+        (RAISING, [("failed", "failed"), ("exhausted", "failed")], ("exhausted", "failed")),
+        (LOGS, [(None, None)], (None, None)),
+    ],
+)
+def test_errors_in_events_have_the_codes_of_the_run(code: str, in_attempts: Any, at_the_end: Any):
+    begin, flow = tip(), make_flow(codes=[code], max_deliveries=2, backoff_initial=timedelta(0))
+    run = engine.start("flow", {}).correlation_id
+    work_until_idle(flow)
+    for letter in DeadLetter.objects.all():
+        engine.reprocess(letter)
+        work_until_idle(flow)
+
+    told = events(page_of(everything(), begin).text)
+
+    shown = trace(run_of(run))
+    attempts = [code_of(data) for name, _, data in of_kinds(told, "step-", "attempt-")]
+    assert attempts == [code_of(each) for each in shown["steps"][0]["attempts"]]
+    assert attempts == in_attempts * (1 if code == LOGS else 2)
+    assert {code_of(data) for *_, data in of_kinds(told, "run-")} == {at_the_end}
+    assert code_of(shown) == at_the_end
+
+
+def test_end_at_a_deadline_has_its_code():
+    begin, _ = tip(), make_flow(codes=[LOGS])
+    late = engine.start("flow", {}, deadline=timedelta(hours=1)).correlation_id
+    engine.cancel(run_of(engine.start("flow", {}).correlation_id))
+    RunDeadline.objects.update(at=timezone.now() - timedelta(seconds=1))
+    cancel_overdue()
+
+    told = events(page_of(everything(), begin).text)
+
+    codes = {data["correlationId"] == str(late): code_of(data) for *_, data in told}
+    assert codes == {True: ("deadline", None), False: (None, None)}
+
+
+def code_of(part: Any) -> tuple[str | None, str | None]:
+    return part["errorCode"], part["causeCode"]
+
+
+def of_kinds(told: list[Any], *kinds: str) -> list[Any]:
+    return [event for event in told if event[1].startswith(kinds)]
 
 
 def test_a_caller_gets_the_events_of_the_runs_that_it_may_see_and_no_others():

@@ -14,14 +14,15 @@ EVENTS = (
     "- `step-finished`: an attempt of a step has completed. `attempt-failed`: it has not; `outcome`"
     " and `error` say why, and it may be tried again. `attempt-waits`: its script waits and runs"
     " again later. Each has `correlationId`, `flowName`, `stepName`, `branch`, `delivery`,"
-    " `outcome`, `startedAt`, `finishedAt` and `error`.\n"
+    " `outcome`, `startedAt`, `finishedAt`, `error`, `errorCode` and `causeCode`, as an attempt of"
+    " getRun.\n"
     "- `log`: a line of the log of an attempt, before the attempt itself, with `correlationId`,"
     " `flowName`, `stepName`, `branch`, `delivery`, `at`, `level` and `text`. The stream of a run"
     " has the lines of a script that runs for a second or more while it runs, each once, without an"
     " `id`: a caller that connects again gets them again.\n"
-    "- `run-finished`: with `correlationId`, `flowName`, `status`, `finishedAt`, `error` and"
-    " `warnings`. A run that goes on again, because its dead letter was reprocessed, finishes"
-    " again; an end with the same `finishedAt` is the same one.\n\n"
+    "- `run-finished`: with `correlationId`, `flowName`, `status`, `finishedAt`, `error`,"
+    " `errorCode`, `causeCode` and `warnings`. A run that goes on again, because its dead letter"
+    " was reprocessed, finishes again; an end with the same `finishedAt` is the same one.\n\n"
     "Every 15 seconds without an event the stream has a new `id` without one. The server ends it"
     " when the login or the right ends, and when it stops. A caller that reads slowly gets every"
     " event, later. The number of streams of a user at the same time is limited. A server without"
@@ -42,10 +43,11 @@ EXAMPLE = (
     'data: {"correlationId":"0190f3a2-7c1e-7d3b-9a55-0f2d6c1b8e4a","flowName":"Loan application",'
     '"stepName":"check","branch":null,"delivery":1,"outcome":"COMPLETED",'
     '"startedAt":"2026-05-04T08:15:30.100000Z","finishedAt":"2026-05-04T08:15:30.480000Z",'
-    '"error":null}\n\n'
+    '"error":null,"errorCode":null,"causeCode":null}\n\n'
     "id: 4712-3-999999\nevent: run-finished\n"
     'data: {"correlationId":"0190f3a2-7c1e-7d3b-9a55-0f2d6c1b8e4a","flowName":"Loan application",'
-    '"status":"COMPLETED","finishedAt":"2026-05-04T08:15:30.500000Z","error":null,"warnings":0}\n\n'
+    '"status":"COMPLETED","finishedAt":"2026-05-04T08:15:30.500000Z","error":null,"errorCode":null,'
+    '"causeCode":null,"warnings":0}\n\n'
 )
 
 

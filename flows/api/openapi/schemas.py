@@ -20,7 +20,8 @@ from flows.models import (
 )
 from flows.models.flow_schedule import LONGEST_EXPRESSION, MOST_JITTER
 from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
-from flows.monitoring.trace import DEADLINE, FAILED, LOST, PENDING, RUNNING, SKIPPED
+from flows.monitoring.error_codes import DEADLINE, FAILED, LOST
+from flows.monitoring.trace import PENDING, RUNNING, SKIPPED
 from flows.monitoring.wait_reason import CODES
 from flows.options import LONGEST_REASON
 from flows.tasks.reprocessing import SAMPLE

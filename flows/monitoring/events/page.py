@@ -21,6 +21,14 @@ from django.db.models import Max, QuerySet
 
 from flows.models import QuietEnd, Run, StepRun
 from flows.models.payload_text import Unread, beginning, shown
+from flows.monitoring.error_codes import (
+    LONGEST_ERROR,
+    NONE,
+    Attempt,
+    Codes,
+    codes_of_attempts,
+    codes_of_runs,
+)
 from flows.monitoring.events.live import Heard, Place, Said
 from flows.monitoring.events.selection import Selection
 from flows.monitoring.times import rfc3339
@@ -38,8 +46,6 @@ NAME_BY_OUTCOME = {
 MOST_ROWS = 200
 MOST_IDS = 50_000
 LONGEST_TEXT = 512 * 1024
-# Of an error as long as some that scripts raise.
-LONGEST_ERROR = 4_000
 
 # How far back a stream of many runs goes on behind an event.
 RESUMABLE = timedelta(hours=1, minutes=5)
@@ -139,6 +145,7 @@ class _Reading:
         rows = rows.filter(pk__gt=self.after.attempt, pk__lte=last).order_by("pk")
         found = [told(row) for row in rows.values_list(*ATTEMPT_COLUMNS)[:MOST_ROWS]]
         runs = runs_of({row[1] for row in found})
+        codes = codes_of_attempts(attempt_of(row) for row in found)
         ends = last_attempts({pk for pk, run in runs.items() if run.is_over})
         for row in found:
             if self.size > LONGEST_TEXT:
@@ -146,7 +153,7 @@ class _Reading:
             run = runs.get(row[1])
             if run and self.selection.has(run.flow_id, run.started_by):
                 is_end = ends.get(row[1]) == row[0] and not self.selection.run_id
-                self._add_attempt(row, run, is_end=is_end)
+                self._add_attempt(row, run, codes.get(attempt_of(row), NONE), is_end=is_end)
         if len(found) == MOST_ROWS:
             self._move(attempt=found[-1][0])
             return False
@@ -154,8 +161,8 @@ class _Reading:
             self._move(attempt=last)
         return True
 
-    def _add_attempt(self, row: Any, run: EndOfRun, *, is_end: bool) -> None:
-        events = [*events_of(row, run.flow_name)]
+    def _add_attempt(self, row: Any, run: EndOfRun, codes: Codes, *, is_end: bool) -> None:
+        events = [*events_of(row, run.flow_name, codes)]
         if is_end and run.status != Run.Status.CANCELLED:
             events.append(run.event())
         _, _, step_id, branch, delivery, *_, logs = row
@@ -250,6 +257,7 @@ class EndOfRun:
     started_by: Any
     flow_id: int | None
     flow_name: str
+    codes: Codes = NONE
 
     @property
     def is_over(self) -> bool:
@@ -262,6 +270,8 @@ class EndOfRun:
             "status": self.status,
             "finishedAt": rfc3339(self.finished_at),
             "error": self.error or None,
+            "errorCode": self.codes.error,
+            "causeCode": self.codes.cause,
             "warnings": self.warnings,
         }
 
@@ -275,7 +285,9 @@ def missed_since(after: Position) -> datetime | None:
 
 def runs_of(ids: Collection[UUID]) -> dict[UUID, EndOfRun]:
     rows = Run.objects.filter(pk__in=ids).values_list(*RUN_COLUMNS) if ids else []
-    return {row[0]: EndOfRun(*row) for row in rows}
+    runs = {row[0]: EndOfRun(*row) for row in rows}
+    codes = codes_of_runs({id: run.status for id, run in runs.items() if run.error})
+    return runs | {id: replace(runs[id], codes=of_run) for id, of_run in codes.items()}
 
 
 def last_attempts(ids: Collection[UUID]) -> dict[UUID, int]:
@@ -300,7 +312,12 @@ def told(row: Sequence[Any]) -> Sequence[Any]:
     return *others, finished_at, error, logs
 
 
-def events_of(row: Any, flow_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def attempt_of(row: Sequence[Any]) -> Attempt:
+    _, run_id, step_id, branch, delivery, outcome, started_at, _, error, _ = row
+    return Attempt(run_id, step_id, branch, delivery, outcome, started_at, error)
+
+
+def events_of(row: Any, flow_name: str, codes: Codes) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the log lines of an attempt, and then the attempt."""
     _, run_id, step_id, branch, delivery, outcome, started_at, finished_at, error, logs = row
     about = _about(run_id, flow_name, step_plan(step_id).site.step, branch, delivery)
@@ -314,6 +331,8 @@ def events_of(row: Any, flow_name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             "startedAt": rfc3339(started_at),
             "finishedAt": rfc3339(finished_at),
             "error": error or None,
+            "errorCode": codes.error,
+            "causeCode": codes.cause,
         },
     )
 
