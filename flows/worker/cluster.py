@@ -282,6 +282,7 @@ class CrashSafeCluster(Cluster):
 
     def _spawn_sentinel(self) -> None:
         db.connections.close_all()
+        this_worker.share_zygote()
         prepare_for_forks()
         self.start_event = Flag()
         self.sentinel = get_mp_context().Process(

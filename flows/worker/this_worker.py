@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -13,7 +14,9 @@ from flows.worker.measuring import Measuring
 from flows.worker.unreadable import Unreadable
 from scripts.callables.service_client import use_start_service
 from scripts.callables.threads import CallableThreads
+from scripts.host.sandbox import SCRIPT_UIDS
 from scripts.pool.host_pool import HostPool
+from scripts.pool.zygote_client import SharedZygote
 from scripts.protocol.services import START_SERVICE, Service
 
 
@@ -40,6 +43,13 @@ class ThisWorker:
         # Tells the broker whether a session that it has offered is open, or will not be.
         self.note_taken: Callable[[str, bool], None] = lambda offer, is_open: None
         self._hosts: HostPool | None = None
+        self._zygote: SharedZygote | None = None
+
+    def share_zygote(self) -> None:
+        """Start the zygote of all workers that this process starts, where none lives."""
+        if self._zygote is None or self._zygote.has_ended():
+            users = SCRIPT_UIDS if os.geteuid() == 0 else None
+            self._zygote = SharedZygote(users, settings.ASYNCENGINE_UNSEALED_SCRIPTS)
 
     def hosts(self) -> HostPool:
         """Return the script hosts; they stay warm from one task to the next."""
@@ -49,6 +59,7 @@ class ThisWorker:
                 services=_services,
                 callables=CallableThreads,
                 allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS,
+                shared_zygote=self._zygote,
             )
         return self._hosts
 

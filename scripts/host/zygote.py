@@ -1,4 +1,5 @@
-"""The zygote: the process that forks script hosts, started as `python -I -S` by a worker.
+"""The zygote: the process that forks script hosts, started as `python -I -S` by a worker, or by the
+process that starts all workers of a cluster.
 
 It has imported all that scripts may need, so that a host starts in a few milliseconds. It knows no
 Django, no settings and no environment. `main` prepares it, `Zygote.run` carries out the worker's
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from typing import NoReturn
 
 from scripts.host import interruption
@@ -27,6 +29,7 @@ from scripts.protocol.table_file import MAX_TABLES
 from scripts.protocol.waker import Waker
 from scripts.protocol.wire import (
     ASK,
+    CONNECT,
     CONTROL,
     ENDED,
     EXIT_BROKEN,
@@ -45,16 +48,19 @@ from scripts.protocol.wire import (
 _CHECK_SECONDS = 1.0
 _MOST_CPU_SECONDS = 0.2
 
+# A host: the socket of its worker, and its number there.
+Named = tuple[socket.socket, int]
+
 
 def main() -> NoReturn:
     """Run the zygote.
 
-    The arguments: the control socket, the worker's pid, two uids, and 1 if scripts are to run
-    although their processes cannot be sandboxed.
+    The arguments: the control socket, the pid of what has started it, two uids, and 1 if scripts
+    are to run although their processes cannot be sandboxed.
     """
-    control, worker, *uids, allow_unsandboxed = map(int, sys.argv[1:6])
+    control, parent, *uids, allow_unsandboxed = map(int, sys.argv[1:6])
     with contextlib.suppress(OSError, AttributeError):
-        die_with_parent(worker)
+        die_with_parent(parent)
     _prepare()
     users = None if uids[0] < 0 else (uids[0], uids[1])
     Zygote(socket.socket(fileno=control), users, bool(allow_unsandboxed)).run()
@@ -62,7 +68,10 @@ def main() -> NoReturn:
 
 
 class Zygote:
-    """Forks hosts for a worker, kills them at its command, and reports how each one ended."""
+    """Forks hosts for workers, kills them at their command, and reports how each one ended.
+
+    Each worker has a socket and knows its own hosts alone, by its own numbers. They end with it.
+    """
 
     def __init__(
         self, control: socket.socket, uids: tuple[int, int] | None, allow_unsandboxed: bool
@@ -70,50 +79,56 @@ class Zygote:
         self._control = control
         self._uids = uids
         self._allow_unsandboxed = allow_unsandboxed
-        self._pids: dict[int, int] = {}
-        self._hosts: dict[int, int] = {}
+        self._pids: dict[Named, int] = {}
+        self._hosts: dict[int, Named] = {}
         # Watched hosts, with the CPU seconds that they had used when the watch began.
-        self._watched: dict[int, float] = {}
+        self._watched: dict[Named, float] = {}
+        self._workers = {control.fileno(): control}
+        self._poller = select.poll()
         self._next_check = 0.0
         self._bytes_at_start = _bytes_of_a_fresh_child()
         self._waker = Waker()
 
     def run(self) -> None:
-        """Serve until the worker is gone."""
+        """Serve until its first socket is closed at the other end."""
         self._watch_for_exits()
-        poller = select.poll()
-        poller.register(self._waker, select.POLLIN)
-        poller.register(self._control, select.POLLIN)
+        self._poller.register(self._waker, select.POLLIN)
+        self._poller.register(self._control, select.POLLIN)
         while True:
             timeout_ms = _CHECK_SECONDS * 1000 if self._watched else None
-            ready = [descriptor for descriptor, _ in poller.poll(timeout_ms)]
+            ready = [descriptor for descriptor, _ in self._poller.poll(timeout_ms)]
             if self._waker.fileno() in ready:
                 self._waker.clear()
                 self._report_exits()
-            if self._control.fileno() in ready:
-                if not self._run_command():
-                    break
-            elif time.monotonic() >= self._next_check:
+            asking = [self._workers[each] for each in ready if each in self._workers]
+            for worker in asking:
+                if self._run_command(worker):
+                    continue
+                self._leave(worker)
+                if worker is self._control:
+                    self._end(self._pids)
+                    return
+            if not asking and time.monotonic() >= self._next_check:
                 self._kill_those_that_compute()
-        self._end_all()
 
     def _watch_for_exits(self) -> None:
         signal.set_wakeup_fd(self._waker.signal_fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def _run_command(self) -> bool:
-        """Carry out a command of the worker; return False when the worker has ended."""
+    def _run_command(self, worker: socket.socket) -> bool:
+        """Carry out a command of a worker; return False when the worker has ended."""
         try:
-            message, descriptors, _, _ = socket.recv_fds(
-                self._control, CONTROL.size, 2 + MAX_TABLES
-            )
+            message, descriptors, _, _ = socket.recv_fds(worker, CONTROL.size, 2 + MAX_TABLES)
         except OSError:
             return False
         if len(message) < CONTROL.size:
             return False
-        what, host, value, _ = CONTROL.unpack(message)
+        what, number, value, _ = CONTROL.unpack(message)
+        host = worker, number
         if what == FORK:
             self._fork(host, value, descriptors)
+        elif what == CONNECT:
+            self._connect(socket.socket(fileno=descriptors[0]))
         elif what == KILL and host in self._pids:
             os.kill(self._pids[host], signal.SIGKILL)
         elif what == ASK and host in self._pids:
@@ -124,6 +139,17 @@ class Zygote:
             self._watched.pop(host, None)
         return True
 
+    def _connect(self, worker: socket.socket) -> None:
+        self._workers[worker.fileno()] = worker
+        self._poller.register(worker, select.POLLIN)
+
+    def _leave(self, worker: socket.socket) -> None:
+        """End the hosts of a worker, which waits for that where it is still there."""
+        self._end([host for host in self._pids if host[0] is worker])
+        self._poller.unregister(worker)
+        del self._workers[worker.fileno()]
+        worker.close()
+
     def _kill_those_that_compute(self) -> None:
         """Kill watched hosts that compute: they have no call, so their script goes on in secret."""
         self._next_check = time.monotonic() + _CHECK_SECONDS
@@ -131,7 +157,7 @@ class Zygote:
             if _cpu_seconds(self._pids[host]) - used > _MOST_CPU_SECONDS:
                 os.kill(self._pids[host], signal.SIGKILL)
 
-    def _fork(self, host: int, memory_bytes: int, descriptors: list[int]) -> None:
+    def _fork(self, host: Named, memory_bytes: int, descriptors: list[int]) -> None:
         zygote = os.getpid()
         try:
             pid = os.fork()
@@ -164,15 +190,19 @@ class Zygote:
             self._watched.pop(host, None)
             self._report(ENDED, host, status, usage.ru_maxrss * 1024 - self._bytes_at_start)
 
-    def _report(self, what: bytes, host: int, *values: int) -> None:
+    def _report(self, what: bytes, host: Named, *values: int) -> None:
+        worker, number = host
         with contextlib.suppress(OSError):
-            self._control.sendall(CONTROL.pack(what, host, *values))
+            worker.sendall(CONTROL.pack(what, number, *values))
 
-    def _end_all(self) -> None:
-        for pid in self._hosts:
+    def _end(self, hosts: Iterable[Named]) -> None:
+        ended = {host: self._pids[host] for host in hosts}
+        for pid in ended.values():
             os.kill(pid, signal.SIGKILL)
-        for pid in self._hosts:
+        for host, pid in ended.items():
             os.waitpid(pid, 0)
+            del self._pids[host], self._hosts[pid]
+            self._watched.pop(host, None)
 
 
 def _prepare() -> None:

@@ -51,6 +51,7 @@ from scripts.pool.running import RunningCall, epoch_of
 from scripts.pool.services import GivenTable, MakeServices, PoolServices
 from scripts.pool.sources import OutcomeSource
 from scripts.pool.thread_pool import ThreadPool
+from scripts.pool.zygote_client import SharedZygote
 from scripts.protocol import wire
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptOutOfMemory
@@ -89,13 +90,15 @@ class HostPool:
         allow_unsandboxed: bool = False,
         request_threads: type[ThreadPool[Request]] = ThreadPool,
         keeps_progress: bool = False,
+        shared_zygote: SharedZygote | None = None,
     ) -> None:
         """Start nothing yet. Under root, scripts will run as these users (see `host/sandbox.py`).
 
         `services` makes what scripts may ask for while they run, by name. `callables` runs the
         programs that need no host. `allow_unsandboxed`: scripts run even where the
         sandbox is incomplete. `request_threads`: the threads in which services reply.
-        `keeps_progress`: outcomes have what the script has told last.
+        `keeps_progress`: outcomes have what the script has told last. `shared_zygote`: where the
+        hosts come from as long as it lives; then from a zygote of the pool's own.
         """
         self.missing_measures: set[str] = set()
         self.restarts: Counter[tuple[CallSite, str]] = Counter()
@@ -103,6 +106,7 @@ class HostPool:
         self._uids = uids if os.geteuid() == 0 else None
         self._allow_unsandboxed = allow_unsandboxed
         self._keeps_progress = keeps_progress
+        self._shared_zygote = shared_zygote
         self._services = PoolServices(services)
         self._request_threads = request_threads
         self._requests: RequestDispatcher | None = None
@@ -125,7 +129,12 @@ class HostPool:
     def _open(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._hosts = Hosts(
-            self._selector, self._uids, self._allow_unsandboxed, self._serve, self._on_zygote_event
+            self._selector,
+            self._uids,
+            self._allow_unsandboxed,
+            self._serve,
+            self._on_zygote_event,
+            self._shared_zygote,
         )
 
     def submit(self, program: Program, site: CallSite, calls: list[Call], hosts: int) -> None:

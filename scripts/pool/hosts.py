@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import selectors
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
 from scripts.pool.host_client import HostClient
-from scripts.pool.zygote_client import ZygoteClient
+from scripts.pool.zygote_client import SharedZygote, ZygoteClient
 from scripts.protocol.calls import Program
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class Hosts:
         allow_unsandboxed: bool,
         on_host_event: Callable[[HostClient, int], None],
         on_zygote_event: Callable[[int], None],
+        shared_zygote: SharedZygote | None = None,
     ) -> None:
         self._selector = selector
         self._uids = uids
         self._allow_unsandboxed = allow_unsandboxed
         self._on_host_event = on_host_event
         self._on_zygote_event = on_zygote_event
+        self._shared_zygote = shared_zygote
         self.zygote: ZygoteClient | None = None
         self._numbers = count(1)
         self._by_number: dict[int, HostClient] = {}
@@ -148,7 +151,7 @@ class Hosts:
 
     def _start(self, program: Program, tables: tuple[GivenTable, ...]) -> HostClient:
         if self.zygote is None:
-            self.zygote = ZygoteClient(self._uids, self._allow_unsandboxed)
+            self.zygote = self._open_zygote()
             self._selector.register(
                 self.zygote.control, selectors.EVENT_READ, self._on_zygote_event
             )
@@ -161,6 +164,12 @@ class Hosts:
         except OSError:
             self.kill(host)
         return host
+
+    def _open_zygote(self) -> ZygoteClient:
+        if self._shared_zygote is not None:
+            with suppress(OSError):
+                return self._shared_zygote.connect()
+        return ZygoteClient(self._uids, self._allow_unsandboxed)
 
     def _close_zygote(self) -> None:
         if self.zygote is not None:

@@ -1,4 +1,6 @@
-"""A worker's end of its zygote, which forks script hosts, kills them and reports how they ended."""
+"""A worker's end of the zygote, which forks script hosts, kills them and reports how they ended."""
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -103,6 +105,42 @@ class ZygoteClient:
                 socket.send_fds(self.control, [message], descriptors)
             finally:
                 self.control.setblocking(False)
+
+
+class SharedZygote(ZygoteClient):
+    """A zygote for all workers that are forked from this process, which share its memory."""
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def connect(self) -> ConnectedZygote:
+        """Return a worker's own end of it. Raises OSError if it has ended."""
+        control, other_end = socket.socketpair()
+        with other_end:
+            message = wire.CONTROL.pack(wire.CONNECT, 0, 0, 0)
+            try:
+                socket.send_fds(self.control, [message], [other_end.fileno()])
+            except OSError:
+                control.close()
+                raise
+        return ConnectedZygote(control)
+
+
+class ConnectedZygote(ZygoteClient):
+    """A worker's end of a zygote that other workers have, too."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.control.setblocking(False)
+        self._inbox = b""
+
+    def close(self) -> None:
+        """Have it end the hosts of this worker; wait for that, 2 s at most."""
+        with self.control, contextlib.suppress(OSError):
+            self.control.shutdown(socket.SHUT_WR)
+            self.control.settimeout(2)
+            while self.control.recv(_READ_BYTES):
+                pass
 
 
 def _command(control: int, uids: tuple[int, int] | None, allow_unsandboxed: bool) -> list[str]:

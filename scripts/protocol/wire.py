@@ -39,9 +39,10 @@ class ProtocolError(Exception):
 
 # Worker and zygote: command, host, two values. FORK: the bytes of memory that the host may take.
 # ENDED: its wait status, and the most bytes that it took. WATCH: the host has no call, so it is
-# killed if it computes. ASK: at this signal it tells where its script is.
+# killed if it computes. ASK: at this signal it tells where its script is. CONNECT: the descriptor
+# is another worker's socket.
 CONTROL = struct.Struct("<cIqq")
-FORK, KILL, ENDED, WATCH, UNWATCH, ASK = b"F", b"K", b"E", b"R", b"W", b"A"
+FORK, KILL, ENDED, WATCH, UNWATCH, ASK, CONNECT = b"F", b"K", b"E", b"R", b"W", b"A", b"C"
 FORK_FAILED = -1
 # At the first signal a host writes the stack of its Python code into its pipe. At the second one it
 # interrupts JavaScript and answers.

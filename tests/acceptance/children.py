@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 
 
@@ -15,3 +17,12 @@ def children(process: psutil.Process) -> list[psutil.Process]:
         return process.children()
     except psutil.Error:
         return []
+
+
+def pages_of(process: psutil.Process) -> set[str]:
+    """Return the pages of memory that a worker shares with its script hosts, by their numbers."""
+    try:
+        lines = Path(f"/proc/{process.pid}/maps").read_text().splitlines()
+    except OSError:
+        return set()
+    return {line.split()[4] for line in lines if "memfd:script-host" in line}

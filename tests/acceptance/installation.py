@@ -19,7 +19,7 @@ import httpx
 import psutil
 import psycopg
 
-from tests.acceptance.children import children, command_line
+from tests.acceptance.children import command_line, pages_of
 from tests.databases import migrated_database
 from tests.waiting import PATIENCE, wait_for
 
@@ -129,12 +129,9 @@ class Installation:
         self.process.wait(PATIENCE)
 
     def workers(self) -> list[psutil.Process]:
-        """The django-q2 workers: those that have started an isolated Python for script hosts."""
-        return [
-            process
-            for process in self.family()
-            if any({"-I", "-S"} <= set(command_line(child)) for child in children(process))
-        ]
+        """The django-q2 workers that have script hosts."""
+        family = self.family()
+        return [each for each in family if pages_of(each) and "-I" not in command_line(each)]
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
         assert self.process is not None

@@ -6,11 +6,12 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 import psutil
 import pytest
 
-from tests.acceptance.children import children, command_line
+from tests.acceptance.children import children, command_line, pages_of
 from tests.acceptance.installation import Installation
 from tests.acceptance.processes import (
     await_completion,
@@ -126,6 +127,8 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 class Parts:
     """The processes of `manage.py up`, by parent and age."""
 
+    have_worked: ClassVar[set[int]] = set()
+
     def __init__(self, installation: Installation) -> None:
         assert installation.process is not None
         self.installation = installation
@@ -135,7 +138,8 @@ class Parts:
         return self._part("qcluster")
 
     def sentinel(self) -> psutil.Process:
-        return children(self.cluster())[0]
+        parts = children(self.cluster())
+        return next(process for process in parts if "qcluster" in command_line(process))
 
     def web_server(self) -> psutil.Process:
         return self._part("flows.up.server")
@@ -144,10 +148,18 @@ class Parts:
         return children(self.web_server())[0]
 
     def zygote(self) -> psutil.Process:
-        return next(child for worker in self.workers() for child in children(worker))
+        """That of the cluster; where that was killed, one that a worker has started."""
+        return self._zygotes()[0]
+
+    def _zygotes(self) -> list[psutil.Process]:
+        parents = (self.cluster(), *self._of_sentinel())
+        found = (child for parent in parents for child in children(parent))
+        return [child for child in found if {"-I", "-S"} <= set(command_line(child))]
 
     def script_host(self) -> psutil.Process:
-        return next(host for zygote in children(self.busy_worker()) for host in children(zygote))
+        pages = pages_of(self.busy_worker())
+        hosts = (host for zygote in self._zygotes() for host in children(zygote))
+        return next(host for host in hosts if pages & pages_of(host))
 
     def busy_worker(self) -> psutil.Process:
         """The worker whose consumer holds a message."""
@@ -169,7 +181,10 @@ class Parts:
         return self._helpers()[0]
 
     def workers(self) -> list[psutil.Process]:
-        return [process for process in self._of_sentinel() if has_zygote(process)]
+        """Those that have, or had, script hosts."""
+        processes = self._of_sentinel()
+        self.have_worked.update(process.pid for process in processes if pages_of(process))
+        return [process for process in processes if process.pid in self.have_worked]
 
     def _helpers(self) -> list[psutil.Process]:
         """Monitor and pusher: the sentinel starts them in this order, after the workers."""
@@ -181,10 +196,6 @@ class Parts:
     def _part(self, word: str) -> psutil.Process:
         parts = children(self.supervisor)
         return next(process for process in parts if word in command_line(process))
-
-
-def has_zygote(process: psutil.Process) -> bool:
-    return any({"-I", "-S"} <= set(command_line(child)) for child in children(process))
 
 
 # --- starting and looking at runs ----------------------------------------------------------------
@@ -264,7 +275,7 @@ def test_work_goes_on_though_this_process_is_killed(installation: Installation, 
 
 
 def warm_up(installation: Installation) -> None:
-    """Have every worker start its zygote, and wait until all are idle."""
+    """Have every worker start script hosts, and wait until all are idle."""
     parts = Parts(installation)
 
     def is_warm() -> bool:
@@ -274,7 +285,7 @@ def warm_up(installation: Installation) -> None:
         # There may be more of them for a while: a worker that stood still counted as busy.
         return len(parts.workers()) >= WORKERS
 
-    wait_for(is_warm, 30, "a zygote for each worker")
+    wait_for(is_warm, 30, "script hosts of each worker")
     wait_for(lambda: not installation.rows("SELECT 1 FROM flows_consumer"), 10, "idleness")
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.acceptance.children import command_line
 from tests.acceptance.installation import ROOT, Installation, installation_in
 from tests.acceptance.processes import step
 from tests.waiting import wait_for
@@ -25,11 +23,6 @@ CONFIGURATION = {
 }
 ATTEMPTS = "SELECT delivery, outcome, count(*) FROM flows_steprun GROUP BY delivery, outcome"
 UNDER_WAY = "SELECT count(*) FROM flows_message"
-
-
-def workers(installation: Installation) -> list[psutil.Process]:
-    """Return the workers with script hosts, which their hosts' first process is a child of."""
-    return [each for each in installation.workers() if "-I" not in command_line(each)]
 
 
 def told(installation: Installation) -> int:
@@ -51,10 +44,10 @@ def test_workers_come_while_messages_wait_and_go_when_they_are_done(tmp_path: Pa
         installation.up("--no-demo")
         installation.manage("start", "slow", "--payload", f"@{payloads}")
 
-        wait_for(lambda: len(workers(installation)) == 3, what="three workers with script hosts")
+        wait_for(lambda: len(installation.workers()) == 3, what="three workers with script hosts")
         wait_for(lambda: told(installation) == 3, what="the cluster's word")
         wait_for(lambda: installation.rows(UNDER_WAY) == [(0,)], what="the end of all runs")
-        wait_for(lambda: len(workers(installation)) == 1, what="the end of two workers")
+        wait_for(lambda: len(installation.workers()) == 1, what="the end of two workers")
         wait_for(lambda: told(installation) == 1, what="the cluster's word")
         again = installation.start("slow", {})
         assert installation.run(again, wait=30)["status"] == "COMPLETED"
