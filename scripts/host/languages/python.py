@@ -62,7 +62,7 @@ class PythonScript:
             file = _library_file(library)
             self._lines[file] = library_code.splitlines()
             self._libraries[library] = _compile_library(library, library_code)
-        self._scope: dict[str, Any] = {}
+        self._module: types.ModuleType | None = None
         self._importer: _Importer | None = None
         self._numerals: Numerals = {}
         self._context: Context | None = None
@@ -79,7 +79,9 @@ class PythonScript:
         if self._libraries:
             self._importer = _Importer(self._libraries, own_builtins)
             own_builtins["__import__"] = self._importer.load
-        scope = self._scope = {"__name__": self._name, "__builtins__": own_builtins}
+        self._module = _entered(self._name)
+        scope = vars(self._module)
+        scope["__builtins__"] = own_builtins
         exec(self._code, scope)  # noqa: S102 - what a script host is for
         run = scope.get("run")
         if not callable(run):
@@ -124,7 +126,9 @@ class PythonScript:
     def forget(self) -> None:
         # The functions of the script and their globals refer to each other: clearing them saves the
         # garbage collector the work.
-        self._scope.clear()
+        if self._module is not None:
+            _leave(self._module)
+            self._module = None
         self._numerals, self._context = {}, None
         restore_random()
         if self._importer is not None:
@@ -188,18 +192,35 @@ class _Importer:
 
     def forget(self) -> None:
         for module in self._modules.values():
-            vars(module).clear()
+            _leave(module)
+        self._modules.clear()
 
     def _load_library(self, name: str) -> types.ModuleType:
-        module = self._modules[name] = types.ModuleType(name)
+        module = self._modules[name] = _entered(name)
         scope = vars(module)
         scope["__builtins__"] = self._builtins
         try:
             exec(self._libraries[name], scope)  # noqa: S102 - as the script itself
         except BaseException:
-            del self._modules[name]
+            _leave(self._modules.pop(name))
             raise
         return module
+
+
+def _entered(name: str) -> types.ModuleType:
+    """Return a new module, among those where dataclasses and typing look for names.
+
+    A name that another module has, or that a script may import, is left to that.
+    """
+    is_taken = name in sys.modules or name in sys.stdlib_module_names or name in MODULES
+    module = types.ModuleType(f"script {name}" if is_taken else name)
+    sys.modules[module.__name__] = module
+    return module
+
+
+def _leave(module: types.ModuleType) -> None:
+    sys.modules.pop(module.__name__, None)
+    vars(module).clear()
 
 
 def library_name_fault(name: str) -> str:

@@ -184,6 +184,51 @@ def test_name_is_the_name_of_the_script(run: Run) -> None:
     assert payload(run(returning("__name__"))) == "pricing"
 
 
+NODES = """
+from __future__ import annotations
+import typing
+from dataclasses import KW_ONLY, InitVar, dataclass
+
+@dataclass
+class Node:
+    price: int
+    parent: Node | None = None
+    count: typing.ClassVar[int] = 7
+    _: KW_ONLY
+    scale: InitVar[int] = 2
+
+    def __post_init__(self, scale):
+        self.total = self.price * scale
+
+def facts():
+    hints = typing.get_type_hints(Node)
+    return [Node(5, Node(6), scale=3).total, hints["parent"] == Node | None]
+"""
+
+
+@pytest.mark.parametrize("name", ["pricing", "pricing.eu", "json", "dateutil", "scripts"])
+def test_annotations_that_are_texts_are_found(run: Run, name: str) -> None:
+    for _ in range(2):
+        assert payload(run(returning("facts()", NODES), name=name)) == [15, True]
+    # A module of this name is still itself.
+    assert payload(run(returning("json.dumps([1])", "import json"), name=name)) == "[1]"
+
+
+def test_annotations_that_are_texts_are_found_in_a_library(run: Run) -> None:
+    library = (LibraryCode("nodes", NODES),)
+
+    for code in (returning("nodes.facts()", "import nodes"),) * 2:
+        assert payload(run(code, libraries=library)) == [15, True]
+
+
+def test_no_library_is_left_among_the_modules(run: Run) -> None:
+    library = (LibraryCode("nodes", NODES),)
+    around = "import json\nnames = json.codecs.sys.modules"
+    assert payload(run(returning("'nodes' in names", f"import nodes\n{around}"), libraries=library))
+
+    assert not payload(run(returning("'nodes' in names", around), libraries=library))
+
+
 def test_missing_correlation_id_is_restored_with_a_warning(run: Run) -> None:
     outcome = run("def run(message, context): return {'payload': 1}")
 
