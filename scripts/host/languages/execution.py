@@ -18,6 +18,7 @@ from scripts.host.languages.lookups import answer_of
 from scripts.host.languages.quickjs import Thrown, Value
 from scripts.host.languages.world import (
     DESCRIBE,
+    END,
     FAIL,
     GIVE,
     PART,
@@ -107,6 +108,8 @@ class Execution:
                 raise Failed("It was interrupted.")
             if output is not None and not self._under_way:
                 self._look_for_rejections()
+                if self._prelude.has_answers:
+                    self._look_for_open_questions()
                 return output
             if self._under_way:
                 self._settle(*self._context.read_reply())
@@ -320,6 +323,14 @@ class Execution:
         reason = self._realm.take_rejection()
         if reason is not None:
             self._fail(reason)
+            self._take()
+
+    def _look_for_open_questions(self) -> None:
+        """Raise the error of a question to whose answer the script has not come."""
+        try:
+            self._call(END)
+        except Thrown:
+            self._fail(self._realm.take_thrown())
             self._take()
 
     def _settle(self, number: int, reply: dict[str, Any]) -> None:

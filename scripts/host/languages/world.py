@@ -12,7 +12,7 @@ from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import Realm, Thrown, Value
 
 # As in prelude/core.js.
-START, PART, RUN, TAKE, SETTLE, FAIL, DESCRIBE, GIVE, SOURCE = map(quickjs.integer, range(9))
+START, PART, RUN, TAKE, SETTLE, FAIL, DESCRIBE, GIVE, SOURCE, END = map(quickjs.integer, range(10))
 
 # Messages that get worlds of their own after one that was slower in a kept world.
 _MADE_ANEW = 50

@@ -17,12 +17,15 @@ FILE = "<engine>"
 
 # What code reads the messages of errors with.
 _CATCHES = r"catch|then|allSettled"
+# What asks the worker, beside http.
+_ASKING = r"cached|sign|start|state|verify|jwt|verifyJwt|verify_jwt"
 # The parts, with the names that code reaches them with. The others need the first one.
 _PARTS = {
     "options": (
         r"http|retry|wait|reject|cached|finish|go|progress|sign|verify|jwt|verifyJwt|verify_jwt"
         r"|start|state|table"
     ),
+    "answers": rf"http|{_ASKING}",
     "decisions": r"retry|wait|reject",
     "hidden": r"getOwnPropertySymbols|ownKeys",
     "http": r"http",
@@ -39,7 +42,7 @@ BUILT_INS_OF_ORDERS = frozenset({"JS_AddIntrinsicMapSet", "JS_AddIntrinsicProxy"
 # Larger parts, which take longer to make. Code gets them only where it names them.
 _NAMED_PARTS = {
     # Those below that ask the worker.
-    "asking": r"cached|sign|start|state|verify|jwt|verifyJwt|verify_jwt",
+    "asking": _ASKING,
     "cached": r"cached",
     "clone": r"structuredClone",
     "config": r"config",
@@ -99,6 +102,7 @@ class Prelude:
         self.core = _part("core")
         names = [name for name, words in _PARTS.items() if _can_reach(words, code)]
         names += [name for name, words in _NAMED_PARTS.items() if _names(words, code)]
+        self.has_answers = "answers" in names
         self.has_config, self.has_ways = "config" in names, "go" in names
         # The compiled code, and what makes the data that it is given.
         self.parts = _parts(name for name in names if name not in _OF_THE_MESSAGE)

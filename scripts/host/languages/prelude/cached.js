@@ -7,7 +7,8 @@
   const { wrong } = shared;
   const [error, rangeError, typeError] = [Error, RangeError, TypeError];
 
-  context.cached = shared.taking("context.cached", ["key", "seconds", "make"], cached);
+  context.cached = shared.taking("context.cached", ["key", "seconds", "make"], (...given) =>
+    shared.question("context.cached()", cached(...given)));
 
   async function cached(key, seconds, make) {
     if (typeof key !== "string" || typeof make !== "function") {

@@ -11,7 +11,7 @@
 (function () {
   "use strict";
   const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6, GIVE = 7,
-    SOURCE = 8;
+    SOURCE = 8, END = 9;
   const MAX_DEPTH = 1000;
   // Errors that are known by what they were refused for. A script may catch millions.
   const MAX_NOTED = 100;
@@ -65,6 +65,7 @@
       case SETTLE: return shared.settle(first, second, third);
       case FAIL: return fail(first);
       case GIVE: return give(first, second, third);
+      case END: return shared.requireAwait();
       case DESCRIBE: return stringify(first(shared, thrown));
       case SOURCE:
         unserializable = first;

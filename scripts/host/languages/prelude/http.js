@@ -26,8 +26,8 @@
   context.http = globalThis.http = {
     get: bare("get"), head: bare("head"), delete: bare("delete"),
     post: withBody("post"), put: withBody("put"), patch: withBody("patch"),
-    all: taking("http.all", ["requests"], (requests) =>
-      promise.all(listed("http.all()", requests).map(requested))),
+    all: taking("http.all", ["requests"], (requests) => shared.answer("http.all()",
+      promise.all(listed("http.all()", requests).map(requested)), ["length", "map", 0])),
     request: taking("http.request", ["method", "url", "body", "options"],
       (method, url, body, options) => {
         requireBody("http.request(method, url, ", body, options);
@@ -73,7 +73,7 @@
   function request(method, url, body, options) {
     // Made now: when the reply comes, the stack no longer shows the line of the request.
     const refused = new error("");
-    return new promise((resolve, fail) => {
+    return shared.answer("A request of http", new promise((resolve, fail) => {
       shared.stopIfDecided();
       method = apply(toUpperCase, text(method), []);
       if (url === undefined || url === null) {
@@ -99,7 +99,7 @@
       const { requests } = shared;
       shared.hasNews = true;
       requests[requests.length] = [last, sent];
-    });
+    }), ["status", "ok", "headers", "body", "data", "raiseForStatus"]);
   }
 
   function addBody(sent, body, { base64, form, files }) {

@@ -21,7 +21,8 @@
     if (typeof der !== "boolean") {
       throw wrong(new typeError("der must be true or false"));
     }
-    return ask({ what: "sign", algorithm, secret, der, ...written("data", data) }, "signature");
+    return ask({ what: "sign", algorithm, secret, der, ...written("data", data) },
+      "context.sign()", "signature");
   }
 
   function verify(algorithm, secret, data, signature, options) {
@@ -30,7 +31,7 @@
       what: "verify", algorithm, secret, publicKey, ...written("data", data),
       ...(typeof signature === "string" ? { signatureBase64: signature } :
         written("signature", signature)),
-    }, "valid");
+    }, "context.verify()", "valid");
   }
 
   function jwt(claims, secret, options) {
@@ -38,7 +39,8 @@
       "context.jwt()", options, ["algorithm", "headers", "expires"], ["algorithm", "expires"]);
     // As text: the claims keep their digits.
     const text = claimsText(claims);
-    return ask({ what: "jwt", claims: text, secret, algorithm, headers, expires }, "token");
+    return ask({ what: "jwt", claims: text, secret, algorithm, headers, expires },
+      "context.jwt()", "token");
   }
 
   // A check that is left empty would be none.
@@ -48,10 +50,15 @@
       "context.verifyJwt()", options, [...checks, "leeway", "publicKey"], checks);
     const names = algorithms === undefined || isArray(algorithms) ? algorithms : [algorithms];
     const key = { secret, publicKey, algorithms: names };
-    return ask({ what: "verifyJwt", token, ...key, audience, issuer, leeway }, "value");
+    return ask({ what: "verifyJwt", token, ...key, audience, issuer, leeway },
+      "context.verifyJwt()", "value");
   }
 
-  async function ask(request, wanted) {
+  function ask(request, call, wanted) {
+    return shared.question(call, answered(request, wanted));
+  }
+
+  async function answered(request, wanted) {
     const refused = new error("");
     const reply = await shared.ask("sign", request);
     if (reply.error === undefined) {

@@ -9,7 +9,8 @@
   const written = (at) => (at instanceof date ? apply(toISOString, at, []) : at);
   let last = 0;
 
-  context.start = shared.taking("context.start", ["flow", "payload", "options"], start);
+  context.start = shared.taking("context.start", ["flow", "payload", "options"], (...given) =>
+    shared.answer("context.start()", start(...given)));
 
   async function start(flow, payload, options) {
     const refused = new error("");

@@ -8,10 +8,8 @@
   const [error, typeError, text] = [Error, TypeError, String];
 
   context.state = {
-    get: taking("state.get", ["key", "otherwise"], async (key, otherwise = null) => {
-      const found = await ask({ what: "get", key });
-      return found.text === undefined ? otherwise : found.value;
-    }),
+    get: taking("state.get", ["key", "otherwise"], (key, otherwise) =>
+      shared.question("context.state.get()", get(key, otherwise))),
     set: taking("state.set", ["key", "value", "options"], async (key, value, options) => {
       const copy = shared.copied(value, "the value of the state", MAX_VALUE);
       if (copy === undefined) {
@@ -32,6 +30,11 @@
       await ask({ what: "delete", key });
     }),
   };
+
+  async function get(key, otherwise = null) {
+    const found = await ask({ what: "get", key });
+    return found.text === undefined ? otherwise : found.value;
+  }
 
   function expiresOf(options) {
     return optionsOf("context.state", options, ["expires"]).expires ?? null;
