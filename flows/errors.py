@@ -135,6 +135,10 @@ class StartRateExceeded(FlowError):
 class IdempotencyConflict(FlowError):
     """The idempotency key was used for another request."""
 
+    # The run that was started with the key, and what differs; of each the parameter or path.
+    correlation_id: UUID | None = None
+    errors: list[dict[str, str]] = []
+
 
 class TooManyTokens(FlowError):
     """The user has as many tokens as a user may have: revoke one."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.core.exceptions import (
@@ -150,13 +151,16 @@ class Problem(Exception):
         *,
         errors: Iterable[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
+        run_id: UUID | None = None,
     ) -> None:
+        """`run_id`: the run that the refusal is about, where the caller may not know it."""
         self.type = type
         self.title = PROBLEM_TYPES[type].title
         self.status = PROBLEM_TYPES[type].status
         self.detail = detail or self.title
         self.errors = list(errors)[:MOST_ERRORS]
         self.headers = dict(headers or {})
+        self.run_id = run_id
         super().__init__(self.detail)
 
     @classmethod
@@ -176,6 +180,8 @@ class Problem(Exception):
             "status": self.status,
             "detail": _shortened(self.detail),
         }
+        if self.run_id:
+            document["correlationId"] = str(self.run_id)
         if self.errors:
             document["errors"] = [
                 {key: _shortened(text) for key, text in fault.items()} for fault in self.errors
@@ -255,7 +261,13 @@ def _of_flow_error(error: errors.FlowError) -> Problem | None:
     headers = rate_headers(getattr(error, "standings", ()))
     if (retry_after := getattr(error, "retry_after", None)) is not None:
         headers["Retry-After"] = str(retry_after)
-    return Problem(problem_type, str(error), errors=getattr(error, "errors", ()), headers=headers)
+    return Problem(
+        problem_type,
+        str(error),
+        errors=getattr(error, "errors", ()),
+        headers=headers,
+        run_id=getattr(error, "correlation_id", None),
+    )
 
 
 def _of_api_exception(error: APIException) -> Problem:

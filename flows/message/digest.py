@@ -43,11 +43,32 @@ def request_digest(
     one by a duration. Labels are in the order of their keys.
     Raises PayloadInvalid where the payload is nested too deep.
     """
-    try:
-        payload = json.loads(
-            body, object_pairs_hook=_in_order, parse_int=Digits, parse_float=Digits
-        )["payload"]
-        asked = [payload, priority, start_at and _micros(start_at - EPOCH)]
+    return RequestDigests(body).of(priority, start_at, labels, deadline, callback_url, repeats)
+
+
+class RequestDigests:
+    """The digests of starts with the same payload, which is read once."""
+
+    def __init__(self, body: str) -> None:
+        """Raises PayloadInvalid where the payload is nested too deep."""
+        try:
+            payload = json.loads(
+                body, object_pairs_hook=_in_order, parse_int=Digits, parse_float=Digits
+            )["payload"]
+            self._payload = hashlib.sha256(f"({payload!a}".encode())
+        except RecursionError as error:
+            raise PayloadInvalid("The payload is nested too deep.") from error
+
+    def of(
+        self,
+        priority: int,
+        start_at: datetime | None,
+        labels: tuple[tuple[str, str], ...] = (),
+        deadline: datetime | timedelta | None = None,
+        callback_url: str = "",
+        repeats: tuple[str, str | None] | None = None,
+    ) -> str:
+        asked: list[Any] = [priority, start_at and _micros(start_at - EPOCH)]
         # Digests of starts without them stay as they were.
         if labels or deadline is not None:
             asked += [labels, _deadline(deadline)]
@@ -55,11 +76,10 @@ def request_digest(
             asked.append(["callback", callback_url])
         if repeats:
             asked.append(["repeats", *repeats])
-        canonical = ascii(tuple(asked))
-    except RecursionError as error:
-        raise PayloadInvalid("The payload is nested too deep.") from error
-    # 248 bits and the mark fill the 64 characters of the column.
-    return FORM + hashlib.sha256(canonical.encode()).hexdigest()[: 64 - len(FORM)]
+        digest = self._payload.copy()
+        digest.update("".join([*(f", {each!a}" for each in asked), ")"]).encode())
+        # 248 bits and the mark fill the 64 characters of the column.
+        return FORM + digest.hexdigest()[: 64 - len(FORM)]
 
 
 def _deadline(deadline: datetime | timedelta | None) -> tuple[str, int] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -154,6 +156,8 @@ class IdempotencyKey(models.Model):
     body_digest = KeyedDigest(max_length=64)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+")
     created_at = models.DateTimeField(db_index=True)
+    # What a new key was made of, see flows/starts/conflict.py.
+    asked: Any = None
 
     class Meta:
         constraints = [

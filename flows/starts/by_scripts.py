@@ -28,11 +28,12 @@ from flows.errors import (
     PayloadNotChecked,
     UnknownFlow,
 )
-from flows.message.digest import is_of_request, request_digest
+from flows.message.digest import is_of_request
 from flows.models import IdempotencyKey, Run
 from flows.models.message import DEFAULT_PRIORITY
-from flows.options import IDEMPOTENCY_KEY_AGE, can_be_a_name, checked_options
+from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions, can_be_a_name, checked_options
 from flows.plan import flow_plan
+from flows.starts.conflict import Asked, conflict
 from flows.starts.new_run import deadline_at, delayed_until, new_run, require_time_left
 from flows.store import NewRun, store
 from flows.store.children import caller_of_flow
@@ -90,8 +91,8 @@ def _asked_for(
     if not can_be_a_name(flow) or flow not in (site.starts or ()):
         raise RequestFailed(start_not_allowed(flow, site.starts or ()), REFUSED)
     try:
-        run = _new_run(site, call, request, ordinal)
-        return _first_of_key(run, request) if run.key else (run, True)
+        run, options = _new_run(site, call, request, ordinal)
+        return _first_of_key(run, Asked(run.body, options)) if run.key else (run, True)
     except (UnknownFlow, OptionInvalid, DelayTooLong, IdempotencyConflict) as error:
         raise RequestFailed(_told(flow, error), REFUSED) from error
     except PayloadInvalid as error:
@@ -102,7 +103,9 @@ def _asked_for(
         raise RequestFailed(_told(flow, error), UNAVAILABLE) from error
 
 
-def _new_run(site: CallSite, call: Call, request: dict[str, Any], ordinal: int) -> NewRun:
+def _new_run(
+    site: CallSite, call: Call, request: dict[str, Any], ordinal: int
+) -> tuple[NewRun, RunOptions]:
     priority, key = request.get("priority"), request.get("key")
     start_at = _time_in(request.get("startAt"), "start_at")
     priority = DEFAULT_PRIORITY if priority is None else priority
@@ -133,9 +136,8 @@ def _new_run(site: CallSite, call: Call, request: dict[str, Any], ordinal: int) 
         deadline=deadline_at(options.deadline),
     )
     require_time_left(run)
-    asked = (priority, start_at, options.labels, options.deadline)
-    digest = "" if key is None else request_digest(run.body, *asked)
-    return replace(
+    digest = "" if key is None else Asked(run.body, options).digest()
+    stored = replace(
         run,
         user_id=row and row["started_by_id"],
         parent=parent,
@@ -144,9 +146,10 @@ def _new_run(site: CallSite, call: Call, request: dict[str, Any], ordinal: int) 
         key_caller=caller_of_flow(site.flow) if key else "",
         key_digest=digest,
     )
+    return stored, options
 
 
-def _first_of_key(run: NewRun, request: dict[str, Any]) -> tuple[NewRun, bool]:
+def _first_of_key(run: NewRun, asked: Asked) -> tuple[NewRun, bool]:
     """Return the run that the key has started, else this one. Raises IdempotencyConflict."""
     since = store().database.now() - IDEMPOTENCY_KEY_AGE
     known = IdempotencyKey.objects.filter(
@@ -155,7 +158,7 @@ def _first_of_key(run: NewRun, request: dict[str, Any]) -> tuple[NewRun, bool]:
     if known is None:
         return run, True
     if not is_of_request(known.body_digest, run.key_digest, run.body):
-        raise IdempotencyConflict
+        raise conflict(known, asked)
     return replace(run, correlation_id=known.run_id), False
 
 

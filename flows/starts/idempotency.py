@@ -8,13 +8,13 @@ from collections.abc import Callable
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
-from flows.errors import IdempotencyConflict
-from flows.message.digest import is_of_request, request_digest
+from flows.message.digest import is_of_request
 from flows.message.envelope import wrap
 from flows.models import IdempotencyKey, Run
 from flows.models.message import DEFAULT_PRIORITY
 from flows.models.users import caller_of
 from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions
+from flows.starts.conflict import Asked, conflict
 from flows.starts.new_run import require_time_left
 from flows.starts.rates import within_rates
 from flows.starts.started import Started
@@ -39,22 +39,16 @@ def key_of(
 
     `repeats`: the run that this one repeats, and the step where it begins if it was given.
     """
-    asked = options or RunOptions(run.priority)
-    return IdempotencyKey(
+    asked = Asked(run.body, options or RunOptions(run.priority), repeats)
+    row = IdempotencyKey(
         flow_name=run.flow_name,
         caller=caller_of(run.user_id),
         key=key,
-        body_digest=request_digest(
-            run.body,
-            asked.priority,
-            asked.start_at,
-            asked.labels,
-            asked.deadline,
-            asked.callback_url,
-            repeats,
-        ),
+        body_digest=asked.digest(),
         run_id=run.correlation_id,
     )
+    row.asked = asked
+    return row
 
 
 def start_once(
@@ -105,9 +99,9 @@ def known_repeat(
             return None
     else:
         body = wrap(known.run_id, payload)
-        digest = request_digest(body, DEFAULT_PRIORITY, None, repeats=(str(run.pk), step))
-        if not is_of_request(known.body_digest, digest, body):
-            raise IdempotencyConflict
+        asked = Asked(body, RunOptions(DEFAULT_PRIORITY), (str(run.pk), step))
+        if not is_of_request(known.body_digest, asked.digest(), body):
+            raise conflict(known, asked)
     return Started(known.run_id, name, repeated=True)
 
 
@@ -118,5 +112,5 @@ def _known_start(
     if known is None:
         return None
     if not is_of_request(known.body_digest, key.body_digest, run.body):
-        raise IdempotencyConflict
+        raise conflict(known, key.asked)
     return Started(known.run_id, run.flow_name, repeated=True)

@@ -15,6 +15,7 @@ from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
 from flows.options import IDEMPOTENCY_KEY_AGE, checked_options
 from flows.plan import FlowPlan
+from flows.starts.conflict import Asked, conflicts
 from flows.starts.doubt import settling
 from flows.starts.idempotency import key_of
 from flows.starts.new_run import require_time_left
@@ -77,6 +78,7 @@ def _try_to_start(runs: list[NewRun], keys: list[IdempotencyKey]) -> list[Outcom
     counting = _of_the_same_names(keys).filter(created_at__gte=now - IDEMPOTENCY_KEY_AGE)
     known = {key.key: key for key in counting}
     outcomes: list[Outcome] = []
+    others: dict[int, tuple[IdempotencyKey, Asked]] = {}
     new: list[tuple[NewRun, IdempotencyKey]] = []
     for run, key in zip(runs, keys, strict=True):
         first = known.setdefault(key.key, key)
@@ -86,7 +88,11 @@ def _try_to_start(runs: list[NewRun], keys: list[IdempotencyKey]) -> list[Outcom
         elif is_of_request(first.body_digest, key.body_digest, run.body):
             outcomes.append(Started(first.run_id, run.flow_name, repeated=True))
         else:
+            others[len(outcomes)] = first, key.asked
             outcomes.append(IdempotencyConflict())
+    if others:
+        for number, error in zip(others, conflicts([*others.values()]), strict=True):
+            outcomes[number] = error
     if new:
         fresh = [run for run, _ in new]
         try:

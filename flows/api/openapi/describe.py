@@ -114,6 +114,15 @@ def refusals(*names: str) -> Responses:
     }
 
 
+# What the examples of some refusals have beside what all have.
+MORE_OF_EXAMPLES: dict[str, dict[str, Any]] = {
+    "idempotency-conflict": {
+        "correlationId": "0190f3a2-7c1e-7d3b-9a55-0f2d6c1b8e4a",
+        "errors": [{"parameter": "priority", "detail": "was 4"}],
+    },
+}
+
+
 def _problem_example(name: str) -> OpenApiExample:
     problem_type = PROBLEM_TYPES[name]
     document = {
@@ -122,7 +131,7 @@ def _problem_example(name: str) -> OpenApiExample:
         "status": problem_type.status,
         "detail": problem_type.title,
     }
-    return OpenApiExample(name, value=document)
+    return OpenApiExample(name, value=document | MORE_OF_EXAMPLES.get(name, {}))
 
 
 def answered(

@@ -109,6 +109,10 @@ PROBLEM = record(
         "title": TEXT,
         "status": {"type": "integer"},
         "detail": TEXT,
+        "correlationId": {
+            **CORRELATION_ID,
+            "description": "The run that was started with the key, of `idempotency-conflict`.",
+        },
         "errors": listed(
             record(
                 {
@@ -120,7 +124,7 @@ PROBLEM = record(
             )
         ),
     },
-    optional=("errors",),
+    optional=("correlationId", "errors"),
     description="Problem details, RFC 9457.",
 )
 

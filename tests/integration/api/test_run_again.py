@@ -223,7 +223,8 @@ def test_another_request_with_the_key_is_refused(caller, user, run):
 
     for body in OTHER_REQUESTS:
         assert_problem(again(caller, run, body, **key), 409, "idempotency-conflict")
-    assert_problem(again(caller, other, **key), 409, "idempotency-conflict")
+    of_other = assert_problem(again(caller, other, **key), 409, "idempotency-conflict")
+    assert "what it repeats" in of_other["detail"]
     path = "/async/api/start?flowName=loan"
     start = caller.post(path, SENT, content_type="application/json", headers=key)
     assert_problem(start, 409, "idempotency-conflict")

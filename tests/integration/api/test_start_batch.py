@@ -458,6 +458,9 @@ class TestKeys:
             (4, "/async/problems/idempotency-conflict"),
             (5, "/async/problems/idempotency-conflict"),
         ]
+        of_line, of_call = (entry["detail"] for entry in document["rejected"])
+        assert f"the run {document['correlationIds'][1]} with another request: the pay" in of_line
+        assert f"the run {single['correlationId']} with another request: the payload" in of_call
         assert "nextLine" not in document
         assert Run.objects.count() == 2
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from flows.api import start
 from flows.models import Message, Queue, Right, Run
+from flows.monitoring.times import rfc3339
 from tests.integration.api.helpers import assert_problem, basic, client_of, grant, make_loan_flow
 
 SCHEMA = {
@@ -399,32 +400,96 @@ def test_same_idempotency_key_of_another_user_starts_a_run_of_that_user(post, us
     assert Run.objects.get(pk=response.json()["correlationId"]).started_by == admin
 
 
-@pytest.mark.parametrize(
-    ("query", "word"),
-    [
-        ({}, None),
-        ({"priority": "4"}, None),
-        ({"priority": "5"}, "idempotency-conflict"),
-        ({"startAt": "2001-01-01T00:00:00Z"}, "idempotency-conflict"),
-        ({"label": "order:17"}, "idempotency-conflict"),
-        ({"deadline": "60"}, "idempotency-conflict"),
-        ({"deadline": "2999-01-01T00:00:00Z"}, "idempotency-conflict"),
-    ],
-)
-def test_the_options_of_a_start_are_compared(client, user, flow, query, word):
+SOON, LATER = (rfc3339(timezone.now() + timedelta(hours=hours)) for hours in (1, 2))
+# The value of an option, others, and what is told of the first.
+DIFFERENT = {
+    "priority": ("7", ["5", "4"], "was 7"),
+    "startAt": (SOON, [LATER, "2001-01-01T00:00:00Z"], f"was {SOON.replace('Z', '+00:00')}"),
+    "label": ("order:17", ["order:18", "a:17"], "was order:17"),
+    "deadline": ("3600", ["60", LATER], "was 3600 seconds from the start"),
+    "callbackUrl": ("https://a.example/1", ["https://a.example/2"], "was another one"),
+}
+
+
+@pytest.fixture
+def start_keyed(client, user, flow):
     grant(user, flow=flow)
 
-    def start(**more: str) -> Any:
-        query = {"flowName": "loan"} | more
-        headers = {"Idempotency-Key": "order 17"}
-        body, kind = b"{}", "application/json"
+    def start(body: bytes = b'{"n": 1}', **more: str) -> Any:
+        query, headers = {"flowName": "loan"} | more, {"Idempotency-Key": "order 17"}
+        kind = "application/json"
         return client.post("/async/api/start", body, kind, headers=headers, query_params=query)
 
-    assert start().status_code == 202
-    if word:
-        assert_problem(start(**query), 409, word)
-    else:
-        assert start(**query)["Idempotent-Replayed"] == "true"
+    return start
+
+
+@pytest.mark.parametrize("query", [{}, {"priority": "4"}])
+def test_the_same_request_is_a_repeat(start_keyed, query):
+    assert start_keyed().status_code == 202
+
+    assert start_keyed(**query)["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+@pytest.mark.parametrize("is_given_first", [False, True])
+def test_a_conflict_names_the_option_that_differs_and_the_run(start_keyed, name, is_given_first):
+    option = {name: DIFFERENT[name][0]}
+    first, second = (option, {}) if is_given_first else ({}, option)
+    run = start_keyed(**first).json()["correlationId"]
+
+    document = assert_problem(start_keyed(**second), 409, "idempotency-conflict")
+
+    assert [error["parameter"] for error in document["errors"]] == [name]
+    assert document["correlationId"] == run
+    assert run in document["detail"]
+    assert f" {name} differs. Send the same request again" in document["detail"]
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_conflict_says_what_the_option_was(start_keyed, name):
+    first, others, was = DIFFERENT[name]
+    start_keyed(**{name: first})
+
+    for other in others:
+        document = assert_problem(start_keyed(**{name: other}), 409, "idempotency-conflict")
+
+        assert document["errors"] == [{"parameter": name, "detail": was}]
+
+
+@pytest.mark.parametrize("body", [b'{"n": 1.0}', b'{"n": "1"}', b"{}"])
+def test_a_conflict_names_the_payload_that_differs(start_keyed, body):
+    start_keyed(priority="7", deadline="7200", label="a:1", startAt=SOON)
+
+    document = assert_problem(
+        start_keyed(body, priority="7", deadline="7200", label="a:1", startAt=SOON),
+        409,
+        "idempotency-conflict",
+    )
+
+    [error] = document["errors"]
+    assert error["path"] == "$"
+    assert "1 and 1.0 differ" in error["detail"]
+
+
+def test_a_conflict_names_each_that_differs(start_keyed):
+    start_keyed(label="a:1")
+
+    of_options = start_keyed(priority="9", deadline="60").json()
+    of_all = start_keyed(b"{}", deadline="60").json()
+
+    names = [error["parameter"] for error in of_options["errors"]]
+    assert names == ["priority", "label", "deadline"]
+    assert [error.get("parameter") for error in of_all["errors"]] == [None, "label", "deadline"]
+    assert " the payload and label and deadline differ. " in of_all["detail"]
+
+
+def test_a_time_that_has_come_may_be_what_differs(start_keyed):
+    start_keyed(startAt=SOON)
+    Message.objects.update(delayed=False, available_at=timezone.now())
+
+    document = start_keyed(startAt=LATER).json()
+
+    assert " the payload or startAt differs. " in document["detail"]
 
 
 def test_both_addresses_of_a_start_share_their_keys(post, client, user, flow):
