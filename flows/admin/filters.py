@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -16,6 +17,7 @@ from unfold.contrib.filters.admin import (
     RangeDateTimeFilter,
     RelatedDropdownFilter,
 )
+from unfold.contrib.filters.forms import RangeDateTimeForm
 
 from flows.access.rights import SEES_EVERY_RUN, flows_allowed, queues_seen
 from flows.dead_letters import DeadLetterFilter
@@ -142,6 +144,8 @@ class DeadLetterStateFilter(DropdownFilter):
             return queryset.exclude(reprocessed_at=None)
         if self.value() == "discarded":
             return queryset.exclude(discarded_at=None)
+        if self.value():
+            raise IncorrectLookupParameters
         return queryset
 
 
@@ -175,8 +179,10 @@ class AgeFilter(DropdownFilter):
         return [(key, label) for key, (label, _) in self.ages.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() not in self.ages:
+        if not self.value():
             return queryset
+        if self.value() not in self.ages:
+            raise IncorrectLookupParameters
         _, age = self.ages[self.value()]
         return queryset.filter(pk__gte=first_uuid7(timezone.now() - age))
 
@@ -189,8 +195,29 @@ def zone_of(given: Mapping[str, str], field: str) -> tzinfo:
         return UTC
 
 
+class TimeRangeForm(RangeDateTimeForm):
+    """Has the browser refuse what is no date."""
+
+    def __init__(self, name: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(name, *args, **kwargs)
+        for side in ("from", "to"):
+            date, time = self.fields[f"{name}_{side}"].widget.widgets
+            date.attrs |= {
+                "placeholder": f"Date {side}, as 2026-11-30",
+                "title": "A date as 2026-11-30",
+                "pattern": r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}",
+            }
+            time.attrs |= {
+                "placeholder": "Time, as 16:30",
+                "title": "A time as 16:30 or 16:30:05",
+                "pattern": r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?",
+            }
+
+
 class TimeRangeFilter(RangeDateTimeFilter):
     """Filters from a time to another. Without a time of day, the whole day counts."""
+
+    form_class = TimeRangeForm
 
     def expected_parameters(self) -> list[str | None]:
         return [*super().expected_parameters(), f"{self.field_path}_zone"]
@@ -203,18 +230,23 @@ class TimeRangeFilter(RangeDateTimeFilter):
         return queryset
 
     def _time(self, side: str, default_time: str) -> datetime | None:
+        """Return a bound, None where there is none. Raises IncorrectLookupParameters."""
         day = self.used_parameters.get(f"{self.field_path}_{side}_0")
-        time = self.used_parameters.get(f"{self.field_path}_{side}_1") or default_time
+        time = self.used_parameters.get(f"{self.field_path}_{side}_1")
+        if not day and not time:
+            return None
         try:
-            date, clock = parse_date(str(day)), parse_time(str(time))
+            date, clock = parse_date(str(day)), parse_time(str(time or default_time))
             if date is None or clock is None:
-                return None
+                raise IncorrectLookupParameters
             request: Any = self.request
             zone = zone_of(request.GET, self.field_path)
             # At an end of the calendar it may lie outside of it in UTC.
             return datetime.combine(date, clock, tzinfo=zone).astimezone(UTC)
-        except (ValueError, OverflowError):
+        except OverflowError:
             return None
+        except ValueError as error:
+            raise IncorrectLookupParameters from error
 
 
 class CreatedFilter(TimeRangeFilter):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -78,14 +79,20 @@ def times_of(given: Mapping[str, str]) -> tuple[datetime | None, datetime | None
 def _time(
     given: Mapping[str, str], side: str, default_time: str, later: timedelta = timedelta(0)
 ) -> datetime | None:
-    """Return the time, or so much later; None where there is none in the calendar, in UTC."""
-    day = given.get(f"dead_at_{side}_0", "")
-    time = given.get(f"dead_at_{side}_1") or default_time
-    try:
-        at = datetime.fromisoformat(f"{day}T{time}") if day and time else None
-        return at and (at.replace(tzinfo=zone_of(given, "dead_at")) + later).astimezone(UTC)
-    except (ValueError, OverflowError):
+    """Return the time, or so much later; None where there is none in the calendar, in UTC.
+
+    Raises IncorrectLookupParameters.
+    """
+    day, time = given.get(f"dead_at_{side}_0", ""), given.get(f"dead_at_{side}_1", "")
+    if (not day and not time) or not (time or default_time):
         return None
+    try:
+        at = datetime.fromisoformat(f"{day}T{time or default_time}")
+        return (at.replace(tzinfo=zone_of(given, "dead_at")) + later).astimezone(UTC)
+    except OverflowError:
+        return None
+    except ValueError as error:
+        raise IncorrectLookupParameters from error
 
 
 def search(letters: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:

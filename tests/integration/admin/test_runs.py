@@ -75,7 +75,6 @@ def test_list_takes_the_same_number_of_queries_for_more_runs(client, world):
         ("created_at_from_0=2020-01-01", 5),
         ("created_at_from_0=2020-01-01&created_at_from_1=12:00:00", 5),
         ("created_at_to_0=2020-01-01", 0),
-        ("created_at_to_0=rubbish", 5),
         ("created_at_from_0=2020-01-01&created_at_zone=Asia%2FTokyo", 5),
         ("created_at_to_0=2020-01-01&created_at_zone=..%2Fpasswd", 0),
         ("created_at_to_0=9999-12-31&created_at_zone=America%2FNew_York", 5),
