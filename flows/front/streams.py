@@ -29,6 +29,7 @@ from flows.front.threads import Threads
 from flows.monitoring.events.live import Heard, Said, said_in
 from flows.monitoring.events.log import EventLog, News
 from flows.monitoring.events.page import Page, Position, live_page, missed_since, read_page
+from flows.monitoring.events.page import is_ahead as is_ahead_of_database
 from flows.monitoring.events.selection import Selection
 from flows.monitoring.times import rfc3339
 
@@ -369,10 +370,12 @@ class OpenStream:
         if after is None:
             await self._send(send, _id(upto))
             return upto
-        if self.selection.run_id is None and (
-            since := await self._streams.in_thread(partial(missed_since, after))
-        ):
-            missed = orjson.dumps({"since": rfc3339(since)})
+        is_ahead = await self._streams.in_thread(partial(is_ahead_of_database, after))
+        if self.selection.run_id:
+            return Position() if is_ahead else after
+        since = await self._streams.in_thread(partial(missed_since, after))
+        if is_ahead or since:
+            missed = orjson.dumps({"since": since and rfc3339(since)})
             await self._send(send, b"event: missed\ndata: %s\n%s" % (missed, _id(upto)))
             return upto
         return after

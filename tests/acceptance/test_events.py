@@ -167,6 +167,17 @@ def test_a_caller_that_connects_again_and_again_misses_nothing(served: Installat
         assert [name for name, data in found if data["correlationId"] == run] == OF_A_RUN
 
 
+@pytest.mark.parametrize("ahead", ["999999999-0", "0-999999999"])
+def test_behind_an_id_of_another_database_a_stream_goes_on(served: Installation, ahead: str):
+    with follow(served, after=ahead) as of_all:
+        assert of_all.events(1) == [("missed", {"since": None})]
+        run = served.start("quick", {})
+
+        assert [name for name, _ in of_all.events(len(OF_A_RUN))] == OF_A_RUN
+    with Following(served, f"/async/api/runs/{run}/events", after=ahead) as of_run:
+        assert of_run.runs_to_its_end() == OF_A_RUN
+
+
 def test_a_slow_reader_gets_everything_later(served: Installation):
     with follow(served) as slow:
         slow.begin()

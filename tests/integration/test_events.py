@@ -23,7 +23,14 @@ from flows.models import (
     StepRun,
 )
 from flows.monitoring.events.live import Heard, Place, said_in
-from flows.monitoring.events.page import Page, Position, live_page, missed_since, read_page
+from flows.monitoring.events.page import (
+    Page,
+    Position,
+    is_ahead,
+    live_page,
+    missed_since,
+    read_page,
+)
 from flows.monitoring.events.selection import Selection
 from flows.monitoring.trace import trace
 from flows.tasks.deadlines import cancel_overdue
@@ -286,6 +293,22 @@ def test_what_is_more_than_an_hour_ago_is_missed():
     StepRun.objects.update(finished_at=timezone.now() - timedelta(hours=2))
 
     assert missed_since(begin)
+
+
+def test_an_id_that_the_database_has_not_given_is_ahead_of_it():
+    flow = make_flow(codes=[LOGS])
+    engine.start("flow", {})
+    engine.cancel(run_of(engine.start("flow", {}).correlation_id))
+    work_until_idle(flow)
+    last = tip()
+
+    for gone in (StepRun, QuietEnd):
+        assert not is_ahead(last)
+        assert is_ahead(Position(last.attempt + 1, last.end))
+        assert is_ahead(Position(last.attempt, last.end + 1))
+        # What was given stays so.
+        gone.objects.all().delete()
+    assert not is_ahead(Position())
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,8 @@ STREAM_EVENTS: Operation = operation(
     "Follow all runs",
     f"Streams what happens in {SEEN}, from now on or behind `Last-Event-ID`. No event of the last"
     " hour is missed. If the next event is older, the first one is `missed` with its time in"
-    " `since`, and the stream goes on from now." + EVENTS,
+    " `since`, and the stream goes on from now; so it is, with null, behind an id of another"
+    " database, such as that before a backup was restored." + EVENTS,
     parameters=[OF_FLOW, LAST_EVENT_ID],
     answer=streamed("The events."),
     problems=("header-invalid", "unknown-flow", "too-many-waiters", "no-streams", "overloaded"),

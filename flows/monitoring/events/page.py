@@ -31,6 +31,7 @@ from flows.monitoring.error_codes import (
 )
 from flows.monitoring.events.live import Heard, Place, Said
 from flows.monitoring.events.selection import Selection
+from flows.monitoring.events.settled import last_id_given
 from flows.monitoring.times import rfc3339
 from flows.plan import step_plan
 from flows.store import store
@@ -274,6 +275,15 @@ class EndOfRun:
             "causeCode": self.codes.cause,
             "warnings": self.warnings,
         }
+
+
+def is_ahead(place: Position) -> bool:
+    """Tell whether a position has ids that this database has not given.
+
+    It is of another one, or of the time before a backup was restored.
+    """
+    given = Position(last_id_given(StepRun), last_id_given(QuietEnd))
+    return given.is_before(place)
 
 
 def missed_since(after: Position) -> datetime | None:

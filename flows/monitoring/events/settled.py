@@ -41,6 +41,20 @@ WRITERS = """
 """
 
 
+LAST_GIVEN = {
+    "postgresql": "SELECT pg_sequence_last_value(pg_get_serial_sequence(%s, 'id')::regclass)",
+    "sqlite": "SELECT seq FROM sqlite_sequence WHERE name = %s",
+}
+
+
+def last_id_given(model: type[models.Model]) -> int:
+    """Return the last id that the table has given, whatever became of its row; 0: none yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(LAST_GIVEN[connection.vendor], [model._meta.db_table])
+        row = cursor.fetchone()
+    return int(row[0]) if row and row[0] else 0
+
+
 @dataclass
 class Undecided:
     """Ids up to `last` are missing. `writers` may still have some; None: not asked yet."""
