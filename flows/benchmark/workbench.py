@@ -26,7 +26,6 @@ from flows.models import (
     FlowVersion,
     Message,
     Queue,
-    QueueState,
     RefusedStarts,
     ReprocessedLetter,
     RoleMapping,
@@ -42,6 +41,11 @@ from scripts.models import Script, ScriptVersion
 
 # The most runs that are started in one transaction.
 CHUNK = 1_000
+# Asked fifty times a second, on the cores of what is measured: not by the ORM.
+IS_DONE = """
+    SELECT 1 FROM flows_queue q JOIN flows_queuestate s ON s.queue_id = q.id
+    WHERE q.name LIKE %s AND s.depth > 0 LIMIT 1
+"""
 # A worker leaves a paused queue within a slice of its time.
 LEAVING_SECONDS = 30.0
 
@@ -112,7 +116,7 @@ class Workbench:
 
     def is_done(self) -> bool:
         """Return whether no message is left. Counting the completed runs would be much slower."""
-        return not QueueState.objects.filter(queue__in=self.queues(), depth__gt=0).exists()
+        return store().database.look_up(IS_DONE, [f"{self.name}-%"]) == []
 
     def finish(self) -> None:
         """Wait until all runs have ended. Raises BenchFailed."""
