@@ -38,6 +38,19 @@ TABLE = """
 ATTRIBUTES = "LANGUAGE plpgsql SET enable_seqscan = off SET search_path FROM CURRENT"
 
 # Bounded: it raises where a queue would hold more than its size.
+TAKE = f"""
+    UPDATE flows_queuestate s
+    SET depth = s.depth + pending.room, delayed = s.delayed + pending.delayed
+    FROM flows_queue q
+    WHERE q.id = s.queue_id AND s.queue_id = pending.queue_id
+        AND (pending.room = 0 OR s.depth + s.reserved + pending.room <= q.size)
+        AND (pending.delayed = 0 OR s.delayed + pending.delayed <= q.size);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'The queue of a run that was started is full.'
+            USING ERRCODE = '{QUEUE_FULL}', DETAIL = pending.queue_id;
+    END IF;
+"""
+
 TAKE_ROOM = f"""
     CREATE OR REPLACE FUNCTION flows_take_room() RETURNS void {ATTRIBUTES} AS $$
     DECLARE pending record;
@@ -45,18 +58,7 @@ TAKE_ROOM = f"""
         FOR pending IN
             SELECT queue_id, SUM(room) AS room, SUM(delayed) AS delayed FROM flows_pendingstart
             WHERE {OWN} AND room + delayed > 0 GROUP BY queue_id ORDER BY queue_id
-        LOOP
-            UPDATE flows_queuestate s
-            SET depth = s.depth + pending.room, delayed = s.delayed + pending.delayed
-            FROM flows_queue q
-            WHERE q.id = s.queue_id AND s.queue_id = pending.queue_id
-                AND (pending.room = 0 OR s.depth + s.reserved + pending.room <= q.size)
-                AND (pending.delayed = 0 OR s.delayed + pending.delayed <= q.size);
-            IF NOT FOUND THEN
-                RAISE EXCEPTION 'The queue of a run that was started is full.'
-                    USING ERRCODE = '{QUEUE_FULL}', DETAIL = pending.queue_id;
-            END IF;
-        END LOOP;
+        LOOP {TAKE} END LOOP;
         UPDATE flows_pendingstart SET room = 0, delayed = 0 WHERE {OWN} AND room + delayed > 0;
     END $$
 """
@@ -65,24 +67,23 @@ TAKE_ROOM = f"""
 # messages, as far as one notification takes them; "" has brokers look at all queues.
 COUNT_STARTS = f"""
     CREATE OR REPLACE FUNCTION flows_count_starts() RETURNS trigger {ATTRIBUTES} AS $$
-    DECLARE pending record; told text;
+    DECLARE own flows_pendingstart[]; pending record; told text;
     BEGIN
-        IF NOT EXISTS (SELECT 1 FROM flows_pendingstart WHERE {OWN}) THEN
+        WITH counted AS (DELETE FROM flows_pendingstart p WHERE {OWN} RETURNING p)
+        SELECT array_agg(p), string_agg(DISTINCT (p).queue_id::text, ' ') INTO own, told
+        FROM counted;
+        IF own IS NULL THEN
             RETURN NULL;
         END IF;
-        SELECT string_agg(DISTINCT queue_id::text, ' ') INTO told
-        FROM flows_pendingstart WHERE {OWN};
-        PERFORM flows_take_room();
         FOR pending IN
-            SELECT flow_name, SUM(accepted) AS accepted FROM flows_pendingstart
-            WHERE {OWN} AND accepted > 0 GROUP BY flow_name ORDER BY flow_name COLLATE "C"
-        LOOP
-            INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)
-            VALUES (pending.flow_name, pending.accepted, 0, 0, 0)
-            ON CONFLICT (flow_name) DO UPDATE
-                SET accepted = flows_flowtotals.accepted + excluded.accepted;
-        END LOOP;
-        DELETE FROM flows_pendingstart WHERE {OWN};
+            SELECT queue_id, SUM(room) AS room, SUM(delayed) AS delayed FROM unnest(own)
+            WHERE room + delayed > 0 GROUP BY queue_id ORDER BY queue_id
+        LOOP {TAKE} END LOOP;
+        INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)
+        SELECT flow_name, SUM(accepted), 0, 0, 0 FROM unnest(own)
+        WHERE accepted > 0 GROUP BY flow_name ORDER BY flow_name COLLATE "C"
+        ON CONFLICT (flow_name) DO UPDATE
+            SET accepted = flows_flowtotals.accepted + excluded.accepted;
         PERFORM pg_notify('asyncengine_work', CASE WHEN length(told) < 1000 THEN told ELSE '' END);
         RETURN NULL;
     END $$
