@@ -49,6 +49,17 @@ def pipelined(*steps: Callable[[Database], object]) -> None:
             step(store().database)
 
 
+def test_statements_have_one_plan_for_all_values():
+    planned = "SELECT custom_plans FROM pg_prepared_statements WHERE statement LIKE %s"
+    look = "SELECT id FROM flows_message WHERE queue_id = %s"
+
+    for queue_id in range(7):
+        with store().database.transaction(pipelined=True):
+            store().database.query(look, [queue_id])
+
+    assert store().database.query(planned, [look.replace("%s", "$1")]) == [(0,)]
+
+
 def refuse(_: Database) -> None:
     raise KeyError
 
