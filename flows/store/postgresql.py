@@ -251,11 +251,13 @@ class PostgreSQL(Database):
     def _execute(
         self, sql: str, params: Sequence[Any] = (), prepare: bool | None = None
     ) -> psycopg.Cursor[Any]:
-        connection.ensure_connection()
-        prepare = prepare or is_pipelined() or None
+        # Looked up once: each access by way of `connection` takes as long as a small statement.
+        own: Any = connections[DEFAULT_DB_ALIAS]
+        own.ensure_connection()
+        prepare = prepare or getattr(own, "is_pipelined", False) or None
         # Django's own cursor would write every body into the text of the statement.
-        with connection.wrap_database_errors:
-            return psycopg.Cursor(connection.connection).execute(sql, params, prepare=prepare)
+        with own.wrap_database_errors:
+            return psycopg.Cursor(own.connection).execute(sql, params, prepare=prepare)
 
 
 def is_pipelined() -> bool:
