@@ -165,6 +165,10 @@ OPEN_LEASE = """
     RETURNING id, heartbeat_at
 """
 
+FIRST_OPENED = """
+    SELECT id FROM flows_consumer WHERE cluster = %s AND pid IS NULL ORDER BY id LIMIT 1
+"""
+
 # Begins the lease of a consumer that was opened and no worker has begun.
 BEGIN_LEASE = """
     UPDATE flows_consumer SET heartbeat_at = {now}, pid = %s WHERE id = %s AND pid IS NULL

@@ -10,7 +10,6 @@ from django.conf import settings
 from django.db import connection
 
 from flows.errors import LeaseLost
-from flows.models import Consumer
 from flows.processes import this_machine
 from flows.store import Lease, Owner, store
 from flows.store.troubles import DATABASE_ERRORS, trouble_of
@@ -140,13 +139,13 @@ class Worker:
             return
         self.adopts_at = clock + ADOPT_SECONDS * len(self.sessions)
         try:
-            opened = Consumer.objects.filter(cluster=self.cluster, pid=None).order_by("id").first()
+            opened = store().first_opened(self.cluster)
         except DATABASE_ERRORS as error:
             require_trouble(error)
             # Each session finds out for itself, and knows what to do.
             return
         if opened is not None:
-            self.begin(opened.pk)
+            self.begin(opened)
 
 
 def require_trouble(error: Exception) -> None:
