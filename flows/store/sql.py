@@ -113,6 +113,8 @@ HAS_WORK = """
         OR EXISTS (SELECT 1 FROM django_q_ormq WHERE key IN (%s, %s) AND lock < {now})
 """
 
+HAS_TASKS = "SELECT 1 FROM django_q_ormq WHERE key IN (%s, %s) AND lock < %s LIMIT 1"
+
 # Since when the oldest message that is ready waits, in those of these queues that have messages: a
 # probe of the index of those that wait for each priority.
 OLDEST_READY = """
@@ -164,6 +166,8 @@ OPEN_LEASE = """
     SELECT {now}, {now}, q.id, %s, %s, %s, %s, FALSE FROM flows_queue q WHERE q.id = %s
     RETURNING id, heartbeat_at
 """
+
+CONSUMERS_OF = "SELECT id, pid, queue_id, threads FROM flows_consumer WHERE cluster = %s"
 
 FIRST_OPENED = """
     SELECT id FROM flows_consumer WHERE cluster = %s AND pid IS NULL ORDER BY id LIMIT 1

@@ -283,6 +283,11 @@ class Store:
         """Tell whether a broker of these lists has anything to look for, in a single statement."""
         return bool(self.database.look(sql.HAS_WORK, task_lists)[0][0])
 
+    def has_tasks(self, lists: tuple[str, str], now: datetime) -> bool:
+        """Tell whether a task in one of these lists is due by the clock of this machine."""
+        with self.database.set_up():
+            return bool(self.database.look_up(sql.HAS_TASKS, [*lists, sql_time(now)]))
+
     def oldest_ready(self, queue_ids: Sequence[int], now: datetime) -> dict[int, datetime]:
         """Return by queue since when its oldest ready message has been ready, where there is one.
 
@@ -316,6 +321,11 @@ class Store:
                 return None
             values = [queue_id, threads, cluster, machine]
             return self.database.query_now(sql.OPEN_CONSUMER, values)[0][0]
+
+    def consumers_of(self, cluster: str) -> list[tuple[int, int | None, int, int]]:
+        """Return the id, pid, queue and threads of each of a cluster's consumers."""
+        with self.database.set_up():
+            return self.database.look_up(sql.CONSUMERS_OF, [cluster])
 
     def first_opened(self, cluster: str) -> int | None:
         """Return the consumer that a broker opened first and no worker has begun; None: none."""

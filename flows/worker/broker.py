@@ -63,7 +63,7 @@ SESSIONS_PER_WORKER = 16
 ASK_SECONDS = 1.0
 BUSY_SECONDS = 0.02
 # By what a look has taken, how long it rests after it; `BUSY_SECONDS` at most.
-REST_TIMES = 5
+REST_TIMES = 10
 # So long it leaves a start to the cluster that comes first there.
 OTHERS_FIRST_SECONDS = 0.005
 # How often it hears what is told meanwhile.
@@ -273,6 +273,8 @@ class QueueBroker(ORM):
 
     def _tasks_of_django_q2(self) -> list[tuple[int | str, str]]:
         """Take as many tasks as workers are free for them, the engine's own first."""
+        if not store().has_tasks((ENGINE_LIST, self.list_key), timezone.now()):
+            return []
         lanes = self.lanes
         for_tasks = Conf.BULK if lanes is None else lanes.free_for_tasks()
         for_engine = 0 if lanes is None else lanes.free_for_engine()
@@ -448,8 +450,7 @@ class QueueBroker(ORM):
         pids: dict[int, int | None] = {}
         granted: Counter[int] = Counter()
         if any(queue.consumers for queue in queues or ()):
-            columns = ("id", "pid", "queue_id", "threads")
-            for pk, pid, queue_id, threads in self._consumers().values_list(*columns):
+            for pk, pid, queue_id, threads in store().consumers_of(self.cluster):
                 pids[pk] = pid
                 granted[queue_id] += threads
         for offer in self.offers:
