@@ -13,7 +13,7 @@ from unittest.mock import ANY
 import psutil
 import pytest
 
-from tests.acceptance.children import children
+from tests.acceptance.children import children, command_line
 from tests.acceptance.installation import ROOT, Installation
 from tests.acceptance.processes import await_completion, found, step
 from tests.acceptance.project_process import ProjectProcess, project_process
@@ -351,7 +351,9 @@ def test_a_cluster_without_any_worker_is_refused(project: Project):
 
 def workers_of(cluster: psutil.Process) -> list[psutil.Process]:
     """The cluster's three workers: for flows, for the engine's own tasks, for tasks."""
-    processes = [process for sentinel in children(cluster) for process in children(sentinel)]
+    # The zygote of script hosts stands beside the sentinel.
+    sentinels = [each for each in children(cluster) if "-I" not in command_line(each)]
+    processes = [process for sentinel in sentinels for process in children(sentinel)]
     # Behind them, monitor and pusher.
     is_complete = len(processes) == 5
     return sorted(processes, key=lambda process: process.pid)[:3] if is_complete else []
