@@ -36,7 +36,14 @@ ASYNCENGINE_PROXIES = env_int("ASYNCENGINE_PROXIES", 0)
 ASYNCENGINE_SECRETS_KEYS = encryption_keys("ASYNCENGINE_SECRETS_KEYS")
 SECRETS_KEY_IS_KEPT = not ASYNCENGINE_SECRETS_KEYS
 if SECRETS_KEY_IS_KEPT:
-    ASYNCENGINE_SECRETS_KEYS = [kept_key("secrets_key", Fernet.generate_key().decode())]
+    ASYNCENGINE_SECRETS_KEYS = [
+        kept_key(
+            "secrets_key",
+            Fernet.generate_key().decode(),
+            "ASYNCENGINE_SECRETS_KEYS",
+            "the secrets have to be entered anew",
+        )
+    ]
 # The first key encrypts payloads, "plain" in its place none; each key decrypts them. Empty: none.
 ASYNCENGINE_PAYLOAD_KEYS = encryption_keys("ASYNCENGINE_PAYLOAD_KEYS", "plain")
 

@@ -114,26 +114,59 @@ def writing_to(directory: Path, what: str) -> Iterator[None]:
         raise ImproperlyConfigured(f"{directory} cannot hold {what}: {error.strerror}") from error
 
 
-def kept_key(name: str, new_key: str) -> str:
+def kept_key(name: str, new_key: str, variable: str, consequence: str) -> str:
     """Return the key in `var/`, or store the new one there if it has none. Only its owner reads it.
 
     The complete file is linked to its name, so processes that start together agree on one key.
+    Raises ImproperlyConfigured where the file is not readable, empty or damaged. The consequence is
+    that of a new one.
     """
-    path = VAR_DIR / name
-    if path.exists():
-        return path.read_text()
-    with writing_to(VAR_DIR, f"the {name.replace('_', ' ')}, which is kept there"):
-        draft = VAR_DIR / f"{name}.{os.getpid()}"
+    path, what = VAR_DIR / name, name.replace("_", " ")
+    key = _read_key(path, what)
+    if key is None:
+        with writing_to(VAR_DIR, f"the {what}, which is kept there"):
+            _link_new(path, new_key)
+        key = _read_key(path, what) or ""
+    is_whole = is_fernet_key if is_fernet_key(new_key) else is_text
+    if not key.strip() or not is_whole(key):
+        raise ImproperlyConfigured(
+            f"{path} is {'damaged' if key.strip() else 'empty'}: it should hold the {what}. Put"
+            f" back that of a backup, or set {variable} to its text. Where there is no other copy,"
+            f" remove the file: a new key is made, and {consequence}."
+        )
+    return key
+
+
+def _read_key(path: Path, what: str) -> str | None:
+    """Return the text of the file, None where there is none."""
+    try:
+        return path.read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        # Said where it cannot be made, either.
+        return None
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{path}, which has the {what}, cannot be read: {error.strerror}. Give it to the user"
+            " that runs this."
+        ) from error
+
+
+def _link_new(path: Path, key: str) -> None:
+    """Make the file, unless another process is first."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(new_key)
-        try:
+            file.write(key)
+            file.flush()
+            # A power cut would leave a name without its text.
+            os.fsync(descriptor)
+        with suppress(FileExistsError):
             os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-        return path.read_text()
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def public_url(name: str) -> SplitResult:
@@ -176,13 +209,31 @@ def origins(name: str) -> list[str]:
 def encryption_keys(name: str, *words: str) -> list[str]:
     """Return the keys in a variable. The first one may be one of the words instead."""
     keys = env_list(name, "")
-    for key in keys[1:] if keys[:1] and keys[0] in words else keys:
-        try:
-            Fernet(key)
-        except ValueError as error:
+    for place, key in enumerate(keys, 1):
+        if key in words and place > 1:
+            raise ImproperlyConfigured(
+                f"{name}: {key!r} stands first or not at all, and here it is entry {place} of"
+                f" {len(keys)}"
+            )
+        if key not in words and not is_fernet_key(key):
             # Leave the key out, so that it does not get into a log.
-            raise ImproperlyConfigured(f"{name} holds something that is no Fernet key") from error
+            raise ImproperlyConfigured(
+                f"{name} holds something that is no Fernet key: entry {place} of {len(keys)}"
+            )
     return keys
+
+
+def is_text(text: str) -> bool:
+    """Say whether it is a line of text. What a power cut leaves has zeros."""
+    return text.strip().isprintable() and "\ufffd" not in text
+
+
+def is_fernet_key(text: str) -> bool:
+    try:
+        Fernet(text)
+    except ValueError:
+        return False
+    return True
 
 
 # SQLite cuts its write-ahead log to this size. Between two checkpoints it needs 4 MB.

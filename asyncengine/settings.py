@@ -26,7 +26,7 @@ close_to_others(VAR_DIR)
 DEBUG = env_bool("ASYNCENGINE_DEBUG", False)
 SECRET_KEY_IS_KEPT = not os.environ.get("ASYNCENGINE_SECRET_KEY")
 SECRET_KEY = os.environ.get("ASYNCENGINE_SECRET_KEY") or kept_key(
-    "secret_key", secrets.token_urlsafe(48)
+    "secret_key", secrets.token_urlsafe(48), "ASYNCENGINE_SECRET_KEY", "all logins end"
 )
 
 # After the secret key: where no key can be kept, this one is named.

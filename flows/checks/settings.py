@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
+from cryptography.fernet import Fernet, MultiFernet
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
@@ -191,6 +192,23 @@ def payload_keys_are_keys(**kwargs: Any) -> list[CheckMessage]:
                 hint="Set a list of Fernet keys, the newest one first, or 'plain' and then the"
                 " keys of before.",
                 id="flows.E014",
+            )
+        ]
+    return []
+
+
+@register(ENGINE)
+def secrets_keys_are_keys(**kwargs: Any) -> list[CheckMessage]:
+    keys = settings.ASYNCENGINE_SECRETS_KEYS
+    try:
+        MultiFernet([Fernet(key) for key in keys])
+    except (TypeError, ValueError):
+        # Without the key, as above.
+        return [
+            Error(
+                "ASYNCENGINE_SECRETS_KEYS holds something that is no Fernet key, or nothing.",
+                hint="Set a list of Fernet keys, the newest one first.",
+                id="flows.E015",
             )
         ]
     return []

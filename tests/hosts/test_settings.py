@@ -129,6 +129,79 @@ def test_directory_that_cannot_hold_the_database_is_named(installed: Path):
     assert "Traceback" not in finished.stderr
 
 
+KEYS = {"secret_key": "ASYNCENGINE_SECRET_KEY", "secrets_key": "ASYNCENGINE_SECRETS_KEYS"}
+
+
+@pytest.mark.parametrize("damage", [b"", b"\n", b"\0" * 44, b"\xff\xfe"], ids=repr)
+@pytest.mark.parametrize("name", KEYS)
+def test_kept_key_that_is_empty_or_damaged_is_refused_with_what_to_do(
+    installed: Path, name: str, damage: bytes
+):
+    (installed / "var").mkdir()
+    path = installed / "var" / name
+    path.write_bytes(damage)
+
+    finished = manage(installed, "check")
+
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"{path} is {'damaged' if damage.strip() else 'empty'}: ")
+    assert KEYS[name] in line
+    assert "remove the file" in line
+    assert path.read_bytes() == damage
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["up"], ["secrets", "set", "T"]], ids=" ".join)
+def test_each_command_refuses_a_key_of_secrets_that_is_cut_off(installed: Path, command: list[str]):
+    (installed / "var").mkdir()
+    (installed / "var" / "secrets_key").write_text(Fernet.generate_key().decode()[:20])
+
+    finished = manage(installed, *command)
+
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"{installed}/var/secrets_key is damaged: ")
+    assert len(finished.stderr.splitlines()) == 1
+
+
+def test_kept_keys_that_an_editor_has_ended_with_a_line_are_as_before(installed: Path):
+    (installed / "var").mkdir()
+    for name in KEYS:
+        (installed / "var" / name).write_text(f"{Fernet.generate_key().decode()}\n")
+
+    assert manage(installed, "check").returncode == 0
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_kept_key_that_cannot_be_read_is_named(installed: Path, name: str):
+    (installed / "var" / name).mkdir(parents=True)
+
+    finished = manage(installed, "check")
+
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"{installed}/var/{name}, which has the {name.replace('_', ' ')}, ")
+    assert "cannot be read: Is a directory" in line
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (["KEY", "plain"], "'plain' stands first or not at all, and here it is entry 2 of 2"),
+        (["KEY", "no-key"], "holds something that is no Fernet key: entry 2 of 2"),
+        (["Plain", "KEY"], "holds something that is no Fernet key: entry 1 of 2"),
+    ],
+)
+def test_payload_key_at_fault_is_named_by_its_place(installed: Path, keys: list[str], told: str):
+    given = ",".join(keys).replace("KEY", Fernet.generate_key().decode())
+
+    finished = manage(installed, "check", ASYNCENGINE_PAYLOAD_KEYS=given)
+
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("ASYNCENGINE_PAYLOAD_KEYS")
+    assert line.endswith(told)
+
+
 @pytest.mark.long
 def test_nothing_needs_to_be_written_where_all_is_given(installed: Path):
     (installed / "var").write_text("not a directory")

@@ -141,6 +141,19 @@ def test_the_deployment_check_warns_of_a_kept_key(settings, is_kept):
     assert ("flows.W002" in found) is is_kept
 
 
+@pytest.mark.parametrize(
+    "keys", [[], "", NEW, ["bad-key"], [NEW, ""], [NEW[:-4]], [None]], ids=repr
+)
+def test_malformed_keys_of_secrets_are_an_error_of_check(settings, keys):
+    assert not [each for each in checks.run_checks() if each.id == "flows.E015"]
+    settings.ASYNCENGINE_SECRETS_KEYS = keys
+
+    (found,) = [each for each in checks.run_checks() if each.id == "flows.E015"]
+
+    assert NEW not in str(found)
+    assert "bad-key" not in str(found)
+
+
 def test_a_secret_that_is_not_readable_enters_no_script():
     secret = make_secret("a shared key of more than thirty-two bytes")
     Secret.objects.filter(pk=secret.pk).update(is_readable=False)
