@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from django.conf import settings
@@ -49,7 +50,9 @@ class ThisWorker:
         """Start the zygote of all workers that this process starts, where none lives."""
         if self._zygote is None or self._zygote.has_ended():
             users = SCRIPT_UIDS if os.geteuid() == 0 else None
-            self._zygote = SharedZygote(users, settings.ASYNCENGINE_UNSEALED_SCRIPTS)
+            # Where the system lets none be made now, each worker starts its own.
+            with suppress(OSError):
+                self._zygote = SharedZygote(users, settings.ASYNCENGINE_UNSEALED_SCRIPTS)
 
     def hosts(self) -> HostPool:
         """Return the script hosts; they stay warm from one task to the next."""
