@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -22,7 +23,7 @@ class ProblemMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         if response.status_code >= 400 and f"{request.path_info}/".startswith("/async/"):
-            _state_problem(response)
+            _state_problem(response, _detail(request) if response.status_code == 400 else "")
         return response
 
 
@@ -46,10 +47,24 @@ class TextMiddleware:
         return self.get_response(request)
 
 
-def _state_problem(response: HttpResponseBase) -> None:
+def _detail(request: HttpRequest) -> str:
+    """Say that the host is not allowed where that is so: the first thing that befalls a caller
+    who has another name for the server."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        host = request.META.get("HTTP_HOST", "")
+        return (
+            f"The host {host[:100]!r} is not allowed: the operators set ASYNCENGINE_ALLOWED_HOSTS,"
+            " or ASYNCENGINE_URL."
+        )
+    return ""
+
+
+def _state_problem(response: HttpResponseBase, detail: str) -> None:
     """Replace the body. The response object stays: Django has marked it as logged."""
     if not isinstance(response, HttpResponse) or response["Content-Type"] == CONTENT_TYPE:
         return
-    response.content = Problem.of_status(response.status_code).body()
+    response.content = Problem.of_status(response.status_code, detail).body()
     response["Content-Type"] = CONTENT_TYPE
     response["Content-Length"] = str(len(response.content))

@@ -99,6 +99,22 @@ def test_errors_of_django_and_of_the_engine_have_their_types(error, type_):
     assert problem.type == type_
 
 
+@pytest.mark.parametrize("host", ["engine.internal:8500", "x y", "ä"])
+def test_a_host_that_is_not_allowed_is_told(anonymous, host):
+    document = assert_problem(
+        anonymous.get("/async/api/runs", headers={"Host": host}), 400, "bad-request"
+    )
+
+    assert document["detail"].startswith(f"The host {host!r} is not allowed: ")
+    assert "ASYNCENGINE_ALLOWED_HOSTS" in document["detail"]
+
+
+def test_another_bad_request_says_nothing_of_hosts(anonymous):
+    answer = anonymous.post("/async/api/auth/token", b"{", "application/json")
+
+    assert "host" not in answer.json()["detail"]
+
+
 def test_every_error_that_a_caller_can_meet_has_a_word():
     inner = {errors.LeaseLost, errors.DeadlinePassed, ConfigurationInvalid}
     of_python_callers = {
