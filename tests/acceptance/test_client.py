@@ -320,6 +320,28 @@ def test_the_command_is_a_process_of_a_shell(url: str, token: str) -> None:
     assert json.loads(done.stdout)["result"]["payload"] == 8
 
 
+def test_the_command_takes_the_lines_of_a_batch_from_standard_input(url: str, token: str) -> None:
+    done = subprocess.run(
+        [*command(url, token), "batch", DOUBLES, "-"],
+        input=b'{"n": 1}\n{"n": 2}\n',
+        capture_output=True,
+        check=True,
+        env=ENVIRONMENT,
+    )
+
+    assert json.loads(done.stdout)["accepted"] == 2
+
+
+def test_the_command_says_where_a_token_is_to_be_given(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ASYNCENGINE_TOKEN", raising=False)
+
+    assert main(["--url", url, "runs"]) == 1
+
+    assert "The token is missing: give it, or set ASYNCENGINE_TOKEN." in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_the_command_does_what_the_client_does(
     url: str, token: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

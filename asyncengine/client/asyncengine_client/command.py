@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from asyncengine_client.client import Client
 from asyncengine_client.errors import ApiError, ClientError, RunNotEnded
+from asyncengine_client.settings import TOKEN
 
 # 1: refused, or the run failed. 2: a wrong command line, as argparse has it. 3: not ended in time.
 REFUSED, NOT_ENDED = 1, 3
@@ -36,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error.detail} ({error.type or error.status})", file=sys.stderr)
         for each in error.problem.get("errors", []):
             print(f"  {json.dumps(each, ensure_ascii=False)}", file=sys.stderr)
+        if error.type == "not-authenticated" and not (options.token or os.environ.get(TOKEN)):
+            print(f"The token is missing: give it, or set {TOKEN}.", file=sys.stderr)
     except (ClientError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
     except KeyboardInterrupt:
@@ -79,7 +86,7 @@ def add_starts(verb: Verb) -> None:
 
     batch = verb("batch", "Starts a run for each line of a file of JSON objects.", do_batch)
     batch.add_argument("flow")
-    batch.add_argument("file", type=Path)
+    batch.add_argument("file", help="or - for standard input")
     batch.add_argument("--key-field", help="the member that is a line's key: may be sent again")
     batch.add_argument("--wait", type=float, default=60.0, help="for room for a line, in seconds")
     add_options_of_starts(batch)
@@ -214,11 +221,14 @@ def do_start(engine: Client, options: argparse.Namespace) -> int:
 def do_batch(engine: Client, options: argparse.Namespace) -> int:
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(options.flow, total=options.file.stat().st_size)
+    with (
+        lines_in(options.file) as file,
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+    ):
+        task = bar.add_task(options.flow, total=file.stat().st_size)
         done = engine.start_batch(
             options.flow,
-            options.file,
+            file,
             key_field=options.key_field,
             wait=options.wait,
             progress=lambda sent, _: bar.update(task, completed=sent),
@@ -226,6 +236,18 @@ def do_batch(engine: Client, options: argparse.Namespace) -> int:
         )
     print_json(done)
     return REFUSED if done["rejectedCount"] else 0
+
+
+@contextmanager
+def lines_in(name: str) -> Iterator[Path]:
+    """Yield the file; standard input is kept in one, for lines may have to be sent again."""
+    if name != "-":
+        yield Path(name)
+        return
+    with NamedTemporaryFile() as kept:
+        shutil.copyfileobj(sys.stdin.buffer, kept)
+        kept.flush()
+        yield Path(kept.name)
 
 
 def do_run(engine: Client, options: argparse.Namespace) -> int:
@@ -336,7 +358,7 @@ def print_json(answer: Any) -> int:
 def print_lines(answers: Iterable[Any], limit: int | None = None) -> int:
     for number, answer in enumerate(answers):
         if limit is not None and number >= limit:
-            print(f"There are more than {limit}: give --limit.", file=sys.stderr)
+            print(f"There are more than {limit}: give a larger --limit.", file=sys.stderr)
             break
         print(json.dumps(answer, ensure_ascii=False), flush=True)
     return 0
