@@ -8,6 +8,7 @@ from rest_framework.request import Request
 
 from flows.api.body import declared_length, is_json, json_body
 from flows.api.errors import Problem
+from flows.api.options import unknown_option
 from flows.message.envelope import parse_payload
 from flows.options import LONGEST_REASON
 
@@ -25,7 +26,7 @@ def reason_of(request: Request) -> str:
     if not raw.strip():
         return ""
     document = parse_payload(raw, "The body")
-    faults = {name: "unknown" for name in document if name != "reason"}
+    faults = {name: unknown_option(name, ["reason"]) for name in document if name != "reason"}
     if fault := reason_fault(document.get("reason", "")):
         faults["reason"] = fault
     if faults:
