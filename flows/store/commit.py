@@ -398,9 +398,8 @@ class Commit:
         write, at = self.database.each, sql_time(self.now)
         waited = [each for each in self.results if each.held.waiting is not None]
         write(sql.FORGET_WAITING, [waiting_row(each) for each in waited if is_waiting(each)])
-        # Read once: Django's settings are slow.
-        most = settings.ASYNCENGINE_MAX_KEPT_BYTES
-        write(sql.INSERT_STEP_RUN, [step_run_row(each, most) for each in self.results if each.ran])
+        prepare_attempts(self.results)
+        write(sql.INSERT_STEP_RUN, [each.attempt for each in self.results if each.attempt])
         noted = [{"id": d.held.id} for d in self.results if d.held.noted is not None]
         write(sql.FORGET_RUNNING, noted)
         write(sql.FORGET_PENDING, [{"id": each.held.id} for each in self.unpended])
@@ -520,6 +519,15 @@ def ended_row(done: DeliveryResult, at: str) -> dict[str, object]:
         "error": done.decision.error,
         "finished_at": at,
     }
+
+
+def prepare_attempts(results: Sequence[DeliveryResult]) -> None:
+    """Make the rows of the attempts that have none yet."""
+    # Read once: Django's settings are slow.
+    most = settings.ASYNCENGINE_MAX_KEPT_BYTES
+    for done in results:
+        if done.attempt is None and done.ran:
+            done.attempt = step_run_row(done, most)
 
 
 def step_run_row(done: DeliveryResult, most_kept_bytes: int) -> dict[str, object]:

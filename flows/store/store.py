@@ -37,7 +37,7 @@ from flows.plan import flow_name_of, keep_of, step_plan
 from flows.signals import announce_end
 from flows.store import sql
 from flows.store.asked import Asked
-from flows.store.commit import BatchSize, Commit, Decide
+from flows.store.commit import BatchSize, Commit, Decide, prepare_attempts
 from flows.store.counters import Counters, limits
 from flows.store.database import Answer, Database, read_time, sql_time
 from flows.store.decisions import Discarding, locked_run
@@ -585,6 +585,8 @@ class Store:
         handed over. Raises LeaseLost, and DeadlinePassed; then nothing is stored.
         """
         has_callables = any(each.run_in_transaction for each in results)
+        # Before others have to wait for locks.
+        prepare_attempts(results)
         with self.database.transaction(pipelined=not has_callables):
             renewal, asked = self._ask_to_renew(lease), None
             if not has_callables:

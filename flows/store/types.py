@@ -148,6 +148,8 @@ class DeliveryResult:
     has_attempt: bool = False
     # Called in the transaction that is to store it, at each try: returns what there is to store.
     run_in_transaction: Callable[[], DeliveryResult] | None = None
+    # Its row in the history of the run. `replace` leaves it out: it goes with the decision.
+    attempt: dict[str, object] | None = field(default=None, init=False, compare=False)
 
     @property
     def disposition(self) -> Disposition:
