@@ -23,7 +23,7 @@ from flows.options import IDEMPOTENCY_KEY_AGE
 from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import sql_time
-from flows.store.rows import has_more_beside, message_row, new_run_row, store_beside
+from flows.store.rows import has_more_beside, start_row, store_beside
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import DeliveryResult, NewRun, QueueCounters
 from scripts.traces import are_on
@@ -99,13 +99,14 @@ class Children:
         if not self._stored:
             return
         at = sql_time(self.now)
+        messages = [start_row(run, at) for run in self._stored]
+        # Bodies may be large, and go with the messages.
         rows = [
-            new_run_row(run, at)
-            | {"parent": run.parent and run.parent.hex, "start_depth": run.depth}
-            for run in self._stored
+            row | {"parent": run.parent and run.parent.hex, "start_depth": run.depth, "body": ""}
+            for row, run in zip(messages, self._stored, strict=True)
         ]
         self.database.each(sql.INSERT_CHILD, rows)
-        self.database.each(sql.INSERT_MESSAGE, [message_row(run, at) for run in self._stored])
+        self.database.each(sql.INSERT_MESSAGE, messages)
         keys = [
             IdempotencyKey(
                 flow_name=run.flow_name,

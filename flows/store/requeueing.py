@@ -15,7 +15,7 @@ from flows.plan import flow_name_of, step_plan
 from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import sql_time
-from flows.store.rows import message_row
+from flows.store.rows import start_row
 from flows.store.totals import Totals, totals_by_flow
 from flows.store.types import NewRun
 
@@ -110,7 +110,7 @@ class Requeueing:
             branch=letter.branch,
         )
         # A branch may have died before: its message needs an id of its own.
-        return message_row(message, sql_time(self.now), uuid7() if letter.branch else letter.run_id)
+        return start_row(message, sql_time(self.now), uuid7() if letter.branch else letter.run_id)
 
     def _follow(self, orders: Sequence[Requeue], runs: dict[UUID, Run]) -> None:
         """Give runs another version of their flow, which may have been renamed meanwhile."""

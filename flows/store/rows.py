@@ -11,21 +11,18 @@ from flows.store.database import sql_time
 from flows.store.types import NewRun
 
 
-def new_run_row(run: NewRun, at: str) -> dict[str, object]:
-    return {
-        "id": run.correlation_id.hex,
-        "flow_name": run.flow_name,
-        "flow_version_id": run.flow_version_id,
-        "user_id": key_in_database(run.user_id),
-        "created_at": at,
-    }
-
-
-def message_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[str, object]:
+def start_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[str, object]:
+    """Return the columns of a run and of its first message, whose id is that of the run if none is
+    given.
+    """
     run_id = run.correlation_id.hex
     return {
         "id": message_id.hex if message_id else run_id,
         "run_id": run_id,
+        "flow_name": run.flow_name,
+        "flow_version_id": run.flow_version_id,
+        "user_id": key_in_database(run.user_id),
+        "created_at": at,
         "step_id": run.step_id,
         "queue_id": run.queue_id,
         "body": run.body,

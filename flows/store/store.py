@@ -45,7 +45,7 @@ from flows.store.jump import mend
 from flows.store.kept import kept_at_cancel
 from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
 from flows.store.requeueing import Requeue, Requeued, Requeueing
-from flows.store.rows import has_more_beside, message_row, new_run_row, store_beside
+from flows.store.rows import has_more_beside, start_row, store_beside
 from flows.store.telling import End, flow_id_of, tell_ends
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
@@ -94,7 +94,7 @@ class Store:
             for queue_id in {run.queue_id for run in runs}:
                 self.refuse_if_full(queue_id, ready[queue_id], delayed[queue_id])
         now = self.database.time_of_start()
-        rows = [new_run_row(run, now) | message_row(run, now) for run in runs]
+        rows = [start_row(run, now) for run in runs]
         has_more = has_more_beside(runs)
         if self.database.counts_with_commit and not has_more:
             self.database.store_starts(rows)

@@ -21,7 +21,7 @@ from flows.models.message import DEFAULT_PRIORITY
 from flows.plan import flow_plan
 from flows.starts.new_run import new_run
 from flows.store import store
-from flows.store.rows import message_row, new_run_row
+from flows.store.rows import start_row
 
 Row = Mapping[str, Any]
 # The value of each column, by its name in a row.
@@ -89,7 +89,7 @@ def rows_of(bench: Workbench, runs: int) -> Iterator[Row]:
     plan, now = flow_plan(bench.name), store().database.time_of_start()
     for number in range(runs):
         run = new_run(plan, payload(number), None, DEFAULT_PRIORITY, None)
-        yield SAME | new_run_row(run, now) | message_row(run, now)
+        yield SAME | start_row(run, now)
 
 
 @contextmanager
