@@ -8,6 +8,7 @@ no orphan works on, and the main process alone obeys the stop signals.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -95,6 +96,9 @@ REST_SECONDS = 0.2
 PAUSE_SECONDS = 0.1
 # After the death of a sentinel, the next one starts so much later.
 RESTART_SECONDS = 0.5
+# The number of new objects after which Python looks for cycles among them. A batch of messages
+# makes thousands, which live until its commit.
+COLLECT_AFTER = 20_000
 # How often a database that cannot be reached is tried again.
 DATABASE_SECONDS = 1.0
 
@@ -284,6 +288,7 @@ class CrashSafeCluster(Cluster):
         db.connections.close_all()
         this_worker.share_zygote()
         prepare_for_forks()
+        gc.set_threshold(COLLECT_AFTER)
         self.start_event = Flag()
         self.sentinel = get_mp_context().Process(
             target=CrashSafeSentinel,
