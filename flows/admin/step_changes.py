@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -13,6 +14,7 @@ from django.http import HttpRequest
 from flows.admin.step_forms import NEW, NewStepForm
 from flows.models import Consumer, DeadLetter, Flow, FlowTotals, FlowVersion, Message, Queue, Step
 from flows.models.ways import without_lost_ways
+from flows.monitoring.impact import Impact, impact_of
 from scripts.admin.site import site
 from scripts.models import Script
 
@@ -57,18 +59,59 @@ def add_step(form: NewStepForm, after: int | None) -> Step:
     return step
 
 
-def move_step(request: HttpRequest, flow: Flow, step: Step, place: int, seen: str) -> int:
-    """Put the step at a place from 0, and return the place. Raises StepsChanged."""
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A step that goes from a place to another one, both from 0."""
+
+    step: Step
+    old: list[Step]
+    new: list[Step]
+
+    @property
+    def from_place(self) -> int:
+        return self.old.index(self.step)
+
+    @property
+    def to_place(self) -> int:
+        return self.new.index(self.step)
+
+    @property
+    def lost_ways(self) -> list[tuple[Step, str]]:
+        """The steps with the later steps that they cannot go to any more."""
+        places = {each.name: place for place, each in enumerate(self.new)}
+        return [
+            (each, name)
+            for place, each in enumerate(self.new)
+            for name in each.goes_to
+            if places.get(name, -1) <= place
+        ]
+
+
+def planned_move(steps: list[Step], step: Step, place: int) -> Move:
+    others = [each for each in steps if each != step]
+    place = min(max(place, 0), len(others))
+    return Move(step, steps, [*others[:place], step, *others[place:]])
+
+
+def move_step(
+    request: HttpRequest, flow: Flow, step: Step, place: int, seen: str, *, is_confirmed: bool
+) -> tuple[Move, Impact]:
+    """Put the step at a place from 0, unless that touches more and is not confirmed.
+
+    Return the move and what it touches, which is false when it was made. Raises StepsChanged.
+    """
     with locked(flow) as steps:
         if seen and seen != order_of(steps):
             raise StepsChanged
-        steps.remove(step)
-        place = min(max(place, 0), len(steps))
-        steps.insert(place, step)
-        _number(steps)
+        move = planned_move(steps, step, place)
+        if move.from_place == move.to_place:
+            return move, Impact()
+        if not is_confirmed and (impact := impact_of(step, {"position"})):
+            return move, impact
+        _number(move.new)
         change = {"name": "step", "object": str(step), "fields": ["position"]}
         _note(request, flow, {"changed": change})
-    return place
+    return move, Impact()
 
 
 def remove_step(request: HttpRequest, step: Step, *, with_queue: bool) -> None:

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from flows.admin.display import page_of
 from flows.admin.step_changes import (
+    Move,
     StepsChanged,
     add_step,
     move_step,
@@ -34,6 +35,7 @@ from flows.admin.step_forms import NewStepForm, code_form, queue_form, step_form
 from flows.admin.step_rights import StepRights
 from flows.models import Flow, Queue, Step
 from flows.models.ways import rename_way
+from flows.monitoring.impact import Impact, impact_of
 from flows.monitoring.refused_starts import in_words, refused_starts
 from flows.monitoring.step_cards import cards_of
 from flows.store import store
@@ -158,6 +160,7 @@ class StepPanelAdmin(Base):
             "form": form,
             "after": "" if after is None else after,
             "first_code": FIRST_CODE,
+            "impact": impact_of(flow, {"steps"}),
             "rights": rights,
         }
         status = 422 if form.is_bound else 200
@@ -171,14 +174,33 @@ class StepPanelAdmin(Base):
         step_id, _, place = request.POST.get("move", "").partition(":")
         step = get_object_or_404(Step, flow=flow, pk=_number(step_id))
         try:
-            place_now = move_step(
-                request, flow, step, _number(place) or 0, request.POST.get("order", "")
+            move, impact = move_step(
+                request,
+                flow,
+                step,
+                _number(place) or 0,
+                request.POST.get("order", ""),
+                is_confirmed=CONFIRMED in request.POST,
             )
         except StepsChanged:
             said = "Not moved: another user has changed the steps meanwhile. This is how they are."
-            return self._answer(request, flow, said, 409)
-        said = f"{step.name} is step {place_now + 1} now."
-        return self._answer(request, flow, said, focus=f"step-{step.pk}-menu")
+            return self._answer(request, step, said, status=409)
+        if impact:
+            return self._ask_to_move(request, flow, move, impact)
+        said = f"{step.name} is step {move.to_place + 1} now."
+        return self._answer(request, step, said, move)
+
+    def _ask_to_move(
+        self, request: HttpRequest, flow: Flow, move: Move, impact: Impact
+    ) -> HttpResponse:
+        """Ask in the panel; the cards are shown at their old places meanwhile."""
+        context = {"move": move, "impact": impact, "order": order_of(move.old)}
+        response = self._panel(request, flow, "move", f"Move {move.step.name}?", context)
+        if is_part(request):
+            response["HX-Retarget"] = "#flow-panel-content"
+            response["HX-Reswap"] = "innerHTML"
+            announce(response, "Not moved yet.", changed=True)
+        return response
 
     @method_decorator(require_http_methods(["GET", "POST"]))
     def remove_step_view(self, request: HttpRequest, flow_id: int, step_id: int) -> HttpResponse:
@@ -224,10 +246,6 @@ class StepPanelAdmin(Base):
         step.flow = flow
         return step
 
-    def _steps(self, request: HttpRequest, flow: Flow, status: int = 200) -> HttpResponse:
-        context = self.steps_context(request, flow)
-        return TemplateResponse(request, "admin/flows/flow/steps.html", context, status=status)
-
     def _panel(
         self,
         request: HttpRequest,
@@ -251,14 +269,22 @@ class StepPanelAdmin(Base):
         return TemplateResponse(request, "admin/flows/flow/panel_page.html", context, status=status)
 
     def _answer(
-        self, request: HttpRequest, flow: Flow, said: str, status: int = 200, focus: str = ""
+        self,
+        request: HttpRequest,
+        step: Step,
+        said: str,
+        move: Move | None = None,
+        status: int = 200,
     ) -> HttpResponse:
-        """Answer with the steps as they are now."""
+        """Say what became of a move, with the way back."""
         if not is_part(request):
             level = messages.SUCCESS if status == 200 else messages.ERROR
             self.message_user(request, said, level)
-            return redirect(page_of(flow))
-        return announce(self._steps(request, flow, status), said, focus=focus)
+            return redirect(page_of(step.flow))
+        order = order_of(move.new) if move else ""
+        context = {"flow": step.flow, "said": said, "move": move, "order": order}
+        response = TemplateResponse(request, "admin/flows/flow/moved.html", context, status=status)
+        return announce(response, said, changed=True, close=f"step-{step.pk}-menu")
 
     def _done(
         self, request: HttpRequest, flow: Flow, said: str, focus: Step | None = None
@@ -282,13 +308,13 @@ def is_part(request: HttpRequest) -> bool:
 
 
 def announce(
-    response: HttpResponse, said: str, *, changed: bool = False, close: str = "", focus: str = ""
+    response: HttpResponse, said: str, *, changed: bool = False, close: str = ""
 ) -> HttpResponse:
     """Have the page read a sentence aloud, load the cards anew, or close the panel.
 
-    `focus` and `close` are the id of the element that gets the focus.
+    `close` is the id of the element that gets the focus then.
     """
-    events: dict[str, Any] = {"flow:announce": {"text": said, "focus": focus}}
+    events: dict[str, Any] = {"flow:announce": {"text": said}}
     if changed:
         events["flow:changed"] = {}
     if close:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from flows.models import Flow, Queue, Run, Step
+from flows.models import Flow, FlowTotals, Queue, Run, Step
 from scripts.models import Script
 from tests.builders import work_until_idle
 from tests.waiting import wait_for
@@ -90,6 +90,54 @@ def test_a_card_is_moved_by_the_keyboard_and_said_aloud(page: Any, flow: Flow) -
     page.wait_for_function(f"document.activeElement.id === 'step-{send.pk}-menu'")
 
     assert names_of(flow) == ["read", "send", "check"]
+
+
+def test_a_move_in_a_flow_in_use_is_asked_about_and_taken_back(page: Any, flow: Flow) -> None:
+    FlowTotals.objects.create(flow_name=flow.name, accepted=3, completed=1)
+    send = flow.steps.get(name="send")
+    page.goto(page_of(flow))
+
+    def move_left() -> None:
+        page.locator(f"#step-{send.pk}-menu").click()
+        page.locator(f"#step-{send.pk}-items").get_by_text("Move left").click()
+        page.locator("dialog[open]", has_text="the flow is in use").wait_for()
+
+    move_left()
+    page.get_by_role("button", name="Keep the order").click()
+    page.locator("dialog[open]").wait_for(state="detached")
+    page.wait_for_function(f"document.activeElement.id === 'step-{send.pk}-menu'")
+    assert names_of(flow) == ["read", "check", "send"]
+
+    move_left()
+    page.get_by_role("button", name="Move the step").click()
+    page.locator("#flow-moved", has_text="send is step 2 now.").wait_for()
+    page.locator("dialog[open]").wait_for(state="detached")
+    page.wait_for_function(f"document.activeElement.id === 'step-{send.pk}-menu'")
+    assert names_of(flow) == ["read", "send", "check"]
+
+    page.get_by_role("button", name="Move it back").click()
+    page.get_by_role("button", name="Move the step").click()
+    page.locator("#flow-moved", has_text="send is step 3 now.").wait_for()
+    assert names_of(flow) == ["read", "check", "send"]
+
+
+@pytest.mark.long
+def test_a_card_that_was_dragged_goes_back_when_the_question_is_left(page: Any, flow: Flow) -> None:
+    FlowTotals.objects.create(flow_name=flow.name, accepted=3, completed=1)
+    page.goto(page_of(flow))
+    page.wait_for_function("window.Alpine !== undefined")
+    page.locator(".flow-card", has_text="send").locator(".flow-grip").hover()
+    place = page.locator(".flow-card").first.bounding_box()
+
+    page.mouse.down()
+    drag_until(page, place, "document.querySelector('.flow-card').textContent.includes('send')")
+    page.mouse.up()
+    page.locator("dialog[open]", has_text="the flow is in use").wait_for()
+    page.keyboard.press("Escape")
+    page.locator("dialog[open]").wait_for(state="detached")
+
+    page.wait_for_function("document.querySelector('.flow-card').textContent.includes('read')")
+    assert names_of(flow) == ["read", "check", "send"]
 
 
 @pytest.mark.long

@@ -66,6 +66,8 @@
         close() {
             this.saved();
             if (this.dialog.open) this.dialog.close();
+            const back = this.dialog.querySelector("[data-back]");
+            if (back && byId(back.dataset.back)) byId(back.dataset.back).focus();
             byId(PANEL).replaceChildren();
         }
     }
@@ -174,7 +176,9 @@
                 detail.isError = false;
             }
             // A live answer does not take away what the user holds.
-            const isLive = detail.requestConfig.verb === "get" && detail.target.id === "flow-steps";
+            const { triggeringEvent, verb } = detail.requestConfig;
+            const isChange = triggeringEvent && triggeringEvent.type === "flow:changed";
+            const isLive = verb === "get" && detail.target.id === "flow-steps" && !isChange;
             if (isLive && isBusy()) detail.shouldSwap = false;
         });
 
@@ -183,7 +187,7 @@
             if (!panel || !dialog.contains(target)) return;
             if (window.scriptEditor) window.scriptEditor.enhance(target, dialog);
             if (target.id === PANEL) connect(target);
-            if (target.id === PANEL && requestConfig.verb === "get") panel.show();
+            if (target.id === PANEL && (requestConfig.verb === "get" || !dialog.open)) panel.show();
             else if (detail.xhr.status === 200) panel.saved();
             const bad = target.querySelector(".flow-field--bad input, .flow-field--bad select");
             if (bad) bad.focus();
@@ -199,7 +203,6 @@
 
         document.body.addEventListener("flow:announce", ({ detail }) => {
             announce(detail.text);
-            if (detail.focus) focusNext = detail.focus;
         });
         document.body.addEventListener("flow:close", ({ detail }) => {
             focusNext = detail.focus || "";

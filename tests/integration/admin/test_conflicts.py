@@ -171,7 +171,9 @@ def test_a_step_that_another_has_removed_does_not_come_back(client, other, world
 def test_steps_that_another_has_changed_are_not_moved(client, other, world):
     charge, reserve = (world.flow.steps.get(name=name) for name in ("charge", "reserve"))
     seen = f"{reserve.pk},{charge.pk}"
-    other.post(steps_page(world, "move_step"), {"move": f"{charge.pk}:0", "order": seen})
+    other.post(
+        steps_page(world, "move_step"), {"move": f"{charge.pk}:0", "order": seen, "_confirmed": ""}
+    )
 
     response = client.post(
         steps_page(world, "move_step"),

@@ -54,7 +54,9 @@ def start_page(flow):
 def test_steps_can_be_put_in_another_order(client, world):
     charge = world.flow.steps.get(name="charge")
 
-    response = client.post(address("move_step", world.flow), {"move": f"{charge.pk}:0"})
+    response = client.post(
+        address("move_step", world.flow), {"move": f"{charge.pk}:0", "_confirmed": ""}
+    )
 
     assert response.status_code == 302
     assert step_names(world.flow) == ["charge", "reserve"]

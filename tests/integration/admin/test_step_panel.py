@@ -281,6 +281,103 @@ def test_a_change_that_touches_runs_is_asked_about_first(client, world, part, va
     assert len(pane["obj"].history.all()) == len(before) + 1
 
 
+# Moving
+
+
+def test_a_step_of_a_flow_in_use_is_moved_after_a_question(client, world):
+    FlowTotals.objects.create(flow_name=world.flow.name, accepted=10, completed=7)
+    before = names_of(world.flow)
+    version = world.flow.versions.order_by("number").last()
+    last = world.flow.steps.get(name=before[-1])
+    move = {"move": f"{last.pk}:0"}
+
+    question = client.post(address("move_step", world.flow), move, headers=PART)
+    asked = question.content.decode()
+
+    assert names_of(world.flow) == before
+    assert world.flow.versions.order_by("number").last() == version
+    assert question["HX-Retarget"] == "#flow-panel-content"
+    assert "Runs under way finish on the version" in asked
+    assert f"→ <del>{last.name}</del>" in asked
+    assert f"<ins>{last.name}</ins> →" in asked
+
+    sent = dict(re.findall(r'name="(_confirmed|order|move)" value="([^"]*)"', asked))
+    moved = client.post(address("move_step", world.flow), sent, headers=PART)
+
+    assert names_of(world.flow) == [last.name, *before[:-1]]
+    assert "Move it back" in moved.content.decode()
+
+
+def test_the_question_is_a_page_where_a_browser_has_no_javascript(client, world):
+    FlowTotals.objects.create(flow_name=world.flow.name, accepted=1)
+    before = names_of(world.flow)
+    last = world.flow.steps.get(name=before[-1])
+
+    question = client.post(address("move_step", world.flow), {"move": f"{last.pk}:0"})
+    sent = dict(
+        re.findall(r'name="(_confirmed|order|move)" value="([^"]*)"', question.content.decode())
+    )
+    moved = client.post(address("move_step", world.flow), sent, follow=True)
+
+    assert "Not moved yet" in question.content.decode()
+    assert "is step 1 now" in moved.content.decode()
+    assert names_of(world.flow) == [last.name, *before[:-1]]
+
+
+def test_a_question_about_another_order_moves_nothing(client, other, world):
+    FlowTotals.objects.create(flow_name=world.flow.name, accepted=1)
+    before = names_of(world.flow)
+    first, last = (world.flow.steps.get(name=before[place]) for place in (0, -1))
+    question = client.post(address("move_step", world.flow), {"move": f"{last.pk}:0"})
+    sent = dict(
+        re.findall(r'name="(_confirmed|order|move)" value="([^"]*)"', question.content.decode())
+    )
+    other.post(address("remove_step", world.flow, first.pk))
+
+    refused = client.post(address("move_step", world.flow), sent, headers=PART)
+
+    assert refused.status_code == 409
+    assert "another user has changed the steps" in refused.content.decode()
+    assert names_of(world.flow) == before[1:]
+
+
+def test_the_question_names_the_ways_that_a_move_takes(client, world):
+    FlowTotals.objects.create(flow_name=world.flow.name, accepted=1)
+    first, *_, last = world.flow.steps.order_by("position")
+    Step.objects.filter(pk=first.pk).update(goes_to=[last.name])
+
+    question = client.post(address("move_step", world.flow), {"move": f"{last.pk}:0"})
+
+    assert f"{first.name} cannot go to {last.name} any more." in question.content.decode()
+
+
+def test_a_step_of_a_flow_that_is_not_in_use_moves_at_once_and_back(client, world):
+    QueueState.objects.update(depth=0)
+    FlowTotals.objects.all().delete()
+    before = names_of(world.flow)
+    last = world.flow.steps.get(name=before[-1])
+
+    moved = client.post(address("move_step", world.flow), {"move": f"{last.pk}:0"}, headers=PART)
+    order = names_of(world.flow)
+    back = dict(re.findall(r'name="(order|move)" value="([^"]*)"', moved.content.decode()))
+    client.post(address("move_step", world.flow), back, headers=PART)
+
+    assert order == [last.name, *before[:-1]]
+    assert names_of(world.flow) == before
+
+
+def test_the_form_of_a_new_step_says_that_the_flow_is_in_use(client, world):
+    QueueState.objects.update(depth=0)
+    FlowTotals.objects.all().delete()
+    idle = client.get(address("add_step", world.flow), headers=PART).content.decode()
+    FlowTotals.objects.create(flow_name=world.flow.name, accepted=10, completed=7)
+    in_use = client.get(address("add_step", world.flow), headers=PART).content.decode()
+
+    assert "The flow is in use." not in idle
+    assert "The flow is in use." in in_use
+    assert "Runs under way finish on the version" in in_use
+
+
 # Removing
 
 
