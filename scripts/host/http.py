@@ -362,7 +362,7 @@ def _json_text(value: Any, numerals: Numerals) -> str:
     if is_too_large(value):
         raise HttpError(TOO_LARGE["error"], TOO_LARGE["kind"])
     try:
-        text = jsons.dumps(value, allow_nan=False)
+        text = jsons.dumps(value, allow_nan=False, ensure_ascii=False)
         # Only then may there be a number that is written in another way.
         return encode(value, numerals).decode() if numerals else text
     except (TypeError, ValueError, RecursionError):

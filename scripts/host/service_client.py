@@ -10,8 +10,8 @@ from collections import deque
 from typing import Any, Protocol
 
 from scripts.protocol.envelope import require_small
-from scripts.protocol.errors import OutputInvalid
-from scripts.protocol.wire import MAX_REQUEST_BYTES, MAX_REQUESTS, MAX_REQUESTS_IN_FLIGHT
+from scripts.protocol.errors import OutputInvalid, WrongArgument
+from scripts.protocol.wire import MAX_REQUESTS, MAX_REQUESTS_IN_FLIGHT, MAX_SENT_REQUEST_BYTES
 
 _only_finite = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
 
@@ -19,7 +19,10 @@ _TOO_MANY = {
     "error": f"A message may have {MAX_REQUESTS} requests.",
     "kind": "too-many",
 }
-TOO_LARGE = {"error": f"A request may have {MAX_REQUEST_BYTES} bytes.", "kind": "too-large"}
+TOO_LARGE = {
+    "error": f"A request may have {MAX_SENT_REQUEST_BYTES} bytes as JSON, with bytes as base64.",
+    "kind": "too-large",
+}
 
 
 class RunningHost(Protocol):
@@ -51,7 +54,8 @@ class ServiceClient:
     def send_request(self, call: int, service: str, request: dict[str, Any]) -> int:
         """Send a request and return its number; `read_reply` returns the reply or the refusal.
 
-        Raises RuntimeError when the call has ended, and the errors of `json` for what is no JSON.
+        Raises RuntimeError when the call has ended, WrongArgument for a text that is none, and the
+        errors of `json` for what is no JSON.
         """
         self._require_running(call)
         number = self._sent + 1
@@ -104,7 +108,7 @@ class ServiceClient:
 def is_too_large(value: Any) -> bool:
     """Whether a value that is not written yet has more bytes as JSON than a request may have."""
     try:
-        require_small(value, MAX_REQUEST_BYTES)
+        require_small(value, MAX_SENT_REQUEST_BYTES)
     except OutputInvalid:
         return True
     return False
@@ -114,5 +118,8 @@ def _text_of(request: dict[str, Any]) -> bytes | None:
     """Return it as JSON text; None where it is too large."""
     if is_too_large(request):
         return None
-    text = _only_finite(request).encode("utf-8", "replace")
-    return text if len(text) <= MAX_REQUEST_BYTES else None
+    try:
+        text = _only_finite(request).encode()
+    except UnicodeEncodeError:
+        raise WrongArgument("A request holds a lone surrogate, which is not a character.") from None
+    return text if len(text) <= MAX_SENT_REQUEST_BYTES else None

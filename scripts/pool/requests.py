@@ -117,7 +117,7 @@ class RequestDispatcher:
         if (
             pending.sent > wire.MAX_REQUESTS
             or len(pending.unanswered) >= wire.MAX_REQUESTS_IN_FLIGHT
-            or len(content) > wire.MAX_REQUEST_BYTES
+            or len(content) > wire.MAX_SENT_REQUEST_BYTES
         ):
             raise ProtocolError
         request = Request(host, call, *_read(head), content, host.deadline(), host.flow_id)

@@ -112,6 +112,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 MAX_REQUESTS = 1000
 MAX_REQUESTS_IN_FLIGHT = 8
 MAX_REQUEST_BYTES = 1024 * 1024
+# As it is sent: as JSON, whose escapes make a text longer, with bytes in base64.
+MAX_SENT_REQUEST_BYTES = 2 * MAX_REQUEST_BYTES
 # As JSON, whose escapes make a text longer.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
 

@@ -94,7 +94,9 @@ class OutsideCalls:
                 "The script may not make outside calls: its network access is off.", "network-off"
             )
         hop = Hop.first(request)
-        deadline = min(deadline - _SPARE_SECONDS, time.monotonic() + _seconds(request))
+        limit, deadline = deadline - _SPARE_SECONDS, time.monotonic() + _seconds(request)
+        if limit < deadline:
+            deadline, hop = limit, replace(hop, is_cut=True)
         for _ in range(MAX_REDIRECTS + 1):
             self._require_allowed(program, hop, deadline)
             reply, location = self.exchange(program, hop, deadline)
@@ -203,6 +205,8 @@ class Hop:
     # The names of secrets: the authority of the server, and who calls.
     ca: str = ""
     certificate: str = ""
+    # The script's time limit comes before that of the request.
+    is_cut: bool = False
 
     @classmethod
     def first(cls, request: dict[str, Any]) -> Hop:
@@ -304,7 +308,8 @@ def _exchange(
         try:
             return _exchange_once(pool, hop, deadline, progress)
         except httpcore.TimeoutException:
-            late = f"{hop.place} did not answer in time."
+            by = "before the time limit of the script" if hop.is_cut else "in time"
+            late = f"{hop.place} did not answer {by}."
             raise RequestFailed(late + progress.doubt(hop), "timeout") from None
         except httpcore.ConnectError as error:
             kind = "tls" if isinstance(error.args[0], ssl.SSLError) else "connect"

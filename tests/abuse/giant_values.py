@@ -13,7 +13,7 @@ _WIDE = "part = 'x' * 10_000\nbomb = {'a': [[part] * 10_000] * 10_000}\n"
 _DOUBLING = "bomb = {'a': 1}\nfor _ in range(200): bomb = {'a': bomb, 'b': bomb}\n"
 _LONG_KEYS = "bomb = [{'k' * 10_000: 1}] * 1_000_000\n"
 _OUTPUT = r"OutputInvalid: \$ has too many bytes as JSON; at most 8388608 are allowed\."
-_REQUEST = r"A request may have 1048576 bytes\."
+_REQUEST = r"A request may have 2097152 bytes as JSON, with bytes as base64\."
 
 
 def _too_many(most: int) -> str:

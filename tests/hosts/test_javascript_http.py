@@ -307,3 +307,41 @@ def test_javascript_reads_its_secrets(pool: HostPool) -> None:
     outcome = run(pool, code, secrets=("shop.key",))
 
     assert (outcome.output, outcome.logs[0]["text"]) == (b"9", "***")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "http.post(url, 'a\\ud800b')",
+        "http.post(url, '\\\\\\ud800')",
+        "http.post(url, null, {form: {k: 'a\\udfffb'}})",
+        "http.get(url, {headers: {X: 'a\\ud800b'}})",
+        "http.post(url, {k: 'a\\ud800b'})",
+    ],
+)
+def test_half_a_character_goes_nowhere(pool: HostPool, server: Loopback, call: str) -> None:
+    error = run(pool, f"const url = '{server.url()}';\nawait {call}; setData(1)").error
+
+    assert isinstance(error, ScriptInvalid)
+    assert "surrogate" in str(error)
+    assert server.received == []
+
+
+@pytest.mark.parametrize("text", ["\\\\ud800", "😀", "\\u{10ffff}", "\\\\\\\\udfff"])
+def test_whole_characters_go_as_they_are(pool: HostPool, server: Loopback, text: str) -> None:
+    server.answers("/", 204)
+
+    result(pool, f"await http.post('{server.url()}', '{text}'); setData(1)")
+
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "sent", ["new Uint8Array(2 ** 20).fill(255)", "'\"'.repeat(1e6)", "{x: 'é'.repeat(5e5)}"]
+)
+def test_a_body_of_one_mebibyte_fits(pool: HostPool, server: Loopback, sent: str) -> None:
+    server.answers("/", 204)
+
+    result(pool, f"setData((await http.post('{server.url()}', {sent})).status)")
+
+    assert len(server.received[0].body) >= 10**6

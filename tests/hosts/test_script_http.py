@@ -6,6 +6,7 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.errors import (
+    ScriptInvalid,
     ScriptKilled,
     ScriptRaised,
     ScriptRetry,
@@ -257,6 +258,57 @@ def test_a_script_hears_of_a_server_that_takes_its_time(pool: HostPool, server: 
 
     assert isinstance(raised, ScriptRaised)
     assert f"{server.url()} did not answer in time" in str(raised)
+
+
+def test_an_error_tells_that_the_time_limit_of_the_script_was_shorter(
+    pool: HostPool, server: Loopback
+) -> None:
+    server.pages["/"] = lambda handler: handler.loopback.closing.wait(PATIENCE)
+    body = f"""
+try:
+    context.http.get("{server.url()}", timeout=20)
+except context.http.Error as error:
+    context.log(str(error))
+"""
+    outcome = run(pool, body, timeout_seconds=1)
+
+    assert outcome.logs[0]["text"].endswith("did not answer before the time limit of the script.")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "context.http.post(url, data='a\\ud800b')",
+        "context.http.post(url, form={'k': 'a\\ud800b'})",
+        "context.http.get(url, headers={'X': 'a\\ud800b'})",
+        "context.http.post(url, files={'f': ('a\\ud800', b'1')})",
+        "context.http.post(url, json={'k': 'a\\ud800b'})",
+    ],
+)
+def test_half_a_character_goes_nowhere(pool: HostPool, server: Loopback, call: str) -> None:
+    raised = error(pool, f"url = '{server.url()}'\n{call}")
+
+    assert isinstance(raised, ScriptInvalid)
+    assert "surrogate" in str(raised)
+    assert server.received == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "data=b'\\xff' * 2**20",
+        "files={'f': b'1' * 1_040_000}",
+        "data='\"' * 10**6",
+        "json={'x': 'é' * 500_000}",
+        "data='é' * 2**19",
+    ],
+)
+def test_a_body_of_one_mebibyte_fits(pool: HostPool, server: Loopback, sent: str) -> None:
+    server.answers("/", 204)
+
+    result(pool, f"return context.http.post('{server.url()}', {sent}).status")
+
+    assert len(server.received[0].body) >= 10**6
 
 
 def test_a_script_that_waits_for_a_server_can_be_cancelled(

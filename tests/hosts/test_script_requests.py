@@ -199,15 +199,15 @@ message['payload'] = [request(context, name) for name in ('fail', 'break', 'noth
 
 def test_a_request_may_not_be_too_large_and_a_reply_neither(pool: HostPool) -> None:
     body = f"""
-small = request(context, 'echo', text='x' * {wire.MAX_REQUEST_BYTES - 100})
+small = request(context, 'echo', text='x' * {wire.MAX_SENT_REQUEST_BYTES - 100})
 message['payload'] = [
     len(small['text']),
-    request(context, 'echo', text='x' * {wire.MAX_REQUEST_BYTES}).get('kind'),
+    request(context, 'echo', text='x' * {wire.MAX_SENT_REQUEST_BYTES}).get('kind'),
     len(request(context, 'large', size=8_000_000)['text']),
     request(context, 'large', size={wire.MAX_REPLY_BYTES}).get('kind'),
 ]
 """
-    assert run(pool, body) == [wire.MAX_REQUEST_BYTES - 100, "too-large", 8_000_000, "size"]
+    assert run(pool, body) == [wire.MAX_SENT_REQUEST_BYTES - 100, "too-large", 8_000_000, "size"]
 
 
 def test_a_call_may_send_a_thousand_requests(pool: HostPool) -> None:
@@ -407,7 +407,7 @@ def test_a_pool_that_is_closed_while_scripts_wait_can_be_used_again(
     [
         "host.send_request(b'no number', b'{}')",
         "host.send_request(b'99999999999999999999 echo', b'{}')",
-        "host.send_request(b'1 echo', b'x' * 2_000_000)",
+        "host.send_request(b'1 echo', b'x' * 3_000_000)",
         "[host.send_request(b'1 fail', b'{}') or host.read_reply() for _ in range(1001)]",
         "[host.send_request(b'1 gate', b'{}') for _ in range(9)]",
         "host._number += 1; host.send_request(b'1 echo', b'{}')",

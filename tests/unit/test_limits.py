@@ -44,7 +44,7 @@ LIMITS = {
     "requests of all kinds": [
         wire.MAX_REQUESTS,
         wire.MAX_REQUESTS_IN_FLIGHT,
-        wire.MAX_REQUEST_BYTES / MIB,
+        wire.MAX_SENT_REQUEST_BYTES / MIB,
         outside_calls.MAX_BODY_BYTES / MIB,
     ],
     "`context.start`": [starts.MAX_STARTS, starts.MAX_DEPTH_OF_STARTS],
@@ -78,6 +78,7 @@ def test_the_constants_of_javascript_are_those_of_python():
         ("core.js", "MAX_DEPTH"): envelope.MAX_DEPTH,
         ("core.js", "MAX_OUTPUT"): envelope.MAX_OUTPUT_BYTES,
         ("core.js", "MAX_REQUEST"): wire.MAX_REQUEST_BYTES,
+        ("core.js", "MAX_SENT"): wire.MAX_SENT_REQUEST_BYTES,
         ("cached.js", "MAX_CACHED"): services.MAX_CACHED_LENGTH,
         ("state.js", "MAX_VALUE"): flow_state.MAX_VALUE_BYTES,
         ("decisions.js", "MAX_STATE"): wait_state.MAX_STATE_BYTES,

@@ -15,7 +15,7 @@
       let sent;
       try {
         // As text, which Python reads with all digits.
-        sent = shared.copied(request, "request", shared.maxRequest);
+        sent = shared.copied(request, "request", shared.maxSent);
       } catch (error) {
         if (!shared.isTooLarge(error)) {
           throw error;

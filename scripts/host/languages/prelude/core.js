@@ -16,7 +16,7 @@
   // Errors that are known by what they were refused for. A script may catch millions.
   const MAX_NOTED = 100;
   // As in envelope.py and wire.py.
-  const MAX_OUTPUT = 8 * 1024 * 1024, MAX_REQUEST = 1024 * 1024;
+  const MAX_OUTPUT = 8 * 1024 * 1024, MAX_REQUEST = 1024 * 1024, MAX_SENT = 2 * 1024 * 1024;
   // Where the script does not catch it, what JSON cannot hold there is a fault of its output.
   const OUTPUTS = {
     __proto__: null, $: true, payload: true, state: true, code: true, details: true,
@@ -38,7 +38,8 @@
     decision: undefined, decisionError: undefined, settle: undefined,
     isFinished: false, stopIfDecided, copied, isTooLarge, refuse, withShownNumbers, setOutput, wrong,
     never, note,
-    maxRequest: MAX_REQUEST, tooLarge: `A request may have ${MAX_REQUEST} bytes.`,
+    maxRequest: MAX_REQUEST, maxSent: MAX_SENT,
+    tooLarge: `A request may have ${MAX_SENT} bytes as JSON, with bytes as base64.`,
     given: undefined, problem: undefined, givenNumerals: undefined, seed: undefined,
     writings, ownKeys: Reflect.ownKeys,
   };

@@ -17,6 +17,9 @@
   const { ArrayBuffer: buffer, Uint8Array: byteArray } = globalThis;
   const toBase64 = byteArray?.prototype.toBase64, fromBase64 = byteArray?.fromBase64;
   const MAX_EXCERPT = 200;
+  // As JSON.stringify writes it: behind as many backslashes as make pairs.
+  const LONE_SURROGATE = /(?<!\\)(\\\\)*\\ud[89a-f]/;
+  const { test } = RegExp.prototype;
   const OPTIONS = ["headers", "params", "timeout", "base64", "form", "files", "auth", "ca", "cert"];
   // Members that no body has alone.
   const NO_BODY = ["json", ...OPTIONS];
@@ -92,8 +95,12 @@
       } catch (error) {
         throw shared.isTooLarge(error) ? httpError(refused, shared.tooLarge, "too-large") : error;
       }
-      if (stringify(sent).length > shared.maxRequest) {
+      const written = stringify(sent);
+      if (written.length > shared.maxSent) {
         throw httpError(refused, shared.tooLarge, "too-large");
+      }
+      if (apply(test, LONE_SURROGATE, [written])) {
+        throw wrong(new typeError("a request holds a lone surrogate, which is not a character"));
       }
       waiting[++last] = { method, resolve, fail, refused };
       const { requests } = shared;
@@ -121,7 +128,7 @@
       addType(sent, "application/octet-stream");
     } else if (body !== undefined && body !== null) {
       const isText = typeof body === "string";
-      sent.body = isText ? body : shared.copied(body, "body", shared.maxRequest);
+      sent.body = isText ? body : shared.copied(body, "body", shared.maxSent);
       addType(sent, isText ? "text/plain; charset=utf-8" : "application/json");
     }
   }
