@@ -18,16 +18,18 @@ _MAX_SHOWN = 50
 class Retry(Exception):
     """Raised by a script to have its message delivered again."""
 
-    def __init__(self, after: After = None, reason: str = "") -> None:
+    def __init__(self, when: After = None, /, reason: str = "", *, after: After = None) -> None:
         """Take the time to wait, in seconds if it is a number or a text with one, or its end.
 
         The end is a time with its zone, also as an ISO text. A text alone that begins with no digit
-        is the reason. Raises ValueError for what is no time.
+        is the reason, but not under the name `after`. Raises ValueError for what is no time.
         """
-        if isinstance(after, str) and not reason and _WORDS.match(after):
-            reason, after = after, None
+        if isinstance(when, str) and not reason and _WORDS.match(when):
+            reason, when = when, None
+        if when is not None and after is not None:
+            raise WrongArgument("Retry(after) takes one time")
         super().__init__(reason)
-        self.after: float | None = _seconds(after, "Retry")
+        self.after: float | None = _seconds(after if when is None else when, "Retry")
         self.reason = reason
 
 

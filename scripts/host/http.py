@@ -55,6 +55,10 @@ class Throttled(HttpError, Retry):
         self.after = after
 
 
+class NotJson(ValueError):
+    """The body of an answer is no JSON."""
+
+
 class Headers(Mapping[str, str]):
     """The headers of a response. The case of their names makes no difference."""
 
@@ -123,9 +127,13 @@ class Response:
 
         Numbers that the script leaves unchanged go on as they are written there.
         """
-        if may_change(self.text.encode(errors="replace")):
-            return loads(self.text, self._numerals)
-        return jsons.loads(self.text)
+        try:
+            if may_change(self.text.encode(errors="replace")):
+                return loads(self.text, self._numerals)
+            return jsons.loads(self.text)
+        except ValueError as error:
+            message = f"{self._said()}, and no JSON{self._excerpt()}: {error}"
+            raise NotJson(message) from None
 
     def raise_for_status(self) -> Response:
         """Raise an HttpError for a status from 400 on, else return the response.
@@ -135,12 +143,14 @@ class Response:
         """
         if self.ok:
             return self
-        message = f"{self._method} {self.url.partition('?')[0]} was answered with {self.status}"
-        excerpt = self._excerpt()
+        message, excerpt = self._said(), self._excerpt()
         if self.retry_after is None:
             raise HttpError(message + excerpt, response=self)
         later = f"{message}, to be tried again later{excerpt}"
         raise Throttled(later, self, self.retry_after)
+
+    def _said(self) -> str:
+        return f"{self._method} {self.url.partition('?')[0]} was answered with {self.status}"
 
     def _excerpt(self) -> str:
         """Return the beginning of the body for an error, in one line."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from scripts.pool.answers import Clean
 from scripts.protocol.calls import Program
 from scripts.protocol.errors import ScriptError, ScriptTimedOut, place
+from scripts.protocol.source_lines import lines_of
 from scripts.protocol.wire import MAX_TEXT_LENGTH
 
 BEGINNING = b"Stack (most recent call first):\n"
@@ -73,7 +74,7 @@ def _sources(program: Program) -> dict[str, str]:
 
 
 def _shown(program: Program) -> Callable[[tuple[str, int, str]], str]:
-    sources = {name: code.splitlines() for name, code in _sources(program).items()}
+    sources = {name: lines_of(code) for name, code in _sources(program).items()}
 
     def shown(frame: tuple[str, int, str]) -> str:
         file, line, function = frame

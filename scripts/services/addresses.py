@@ -77,6 +77,12 @@ def is_reference(host: str) -> bool:
     return _REFERENCE.fullmatch(host) is not None
 
 
+def missing_values(hosts: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
+    """Return the names of values to which hosts refer, and which are not there."""
+    references = filter(None, map(_REFERENCE.fullmatch, hosts))
+    return [each[1] for each in references if not values.get(each[1], "").strip()]
+
+
 def resolved(hosts: tuple[str, ...], values: Mapping[str, str]) -> tuple[str, ...]:
     """Put values of the installation for references. A value has hosts, or URLs of such.
 

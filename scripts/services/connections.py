@@ -64,7 +64,8 @@ class CheckedNetwork(httpcore.NetworkBackend):
         good = [address for address in found if self._private or is_public(address)]
         if found and not good:
             raise RequestFailed(
-                f"The script may not call {host}: its address {found[0]} is not a public one.",
+                f"The script may not call {host}: its address {found[0]} is not a public one,"
+                " which needs privateAddresses.",
                 "private-address",
             )
         return good

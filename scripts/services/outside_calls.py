@@ -16,7 +16,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +26,13 @@ import httpx
 
 from scripts.protocol.calls import Program
 from scripts.protocol.services import Deadline, RequestFailed, Service
-from scripts.services.addresses import is_allowed, is_reference, plain_host, resolved
+from scripts.services.addresses import (
+    is_allowed,
+    is_reference,
+    missing_values,
+    plain_host,
+    resolved,
+)
 from scripts.services.bodies import described, header_text, location_text
 from scripts.services.connections import CheckedNetwork
 from scripts.services.identities import digest, tls_context
@@ -120,7 +126,7 @@ class OutsideCalls:
         except RequestFailed:
             # A value may just have been entered.
             values = self._config(program, {"isNewest": True}, deadline)["values"]
-            hop.require_allowed(resolved(hosts, values))
+            hop.require_allowed(resolved(hosts, values), missing_values(hosts, values))
 
     def exchange(
         self, program: Program, hop: Hop, deadline: Deadline
@@ -225,7 +231,8 @@ class Hop:
                 raise RequestFailed("A request has auth or the header Authorization.", "invalid")
             headers["authorization"] = authorization(request["auth"])
         names = (secret_name(option, request.get(option)) for option in ("ca", "cert"))
-        return cls(method, url, headers, content, *names)
+        ca, certificate = names
+        return cls(method, url, headers, content, ca, certificate)
 
     @property
     def host(self) -> str:
@@ -240,11 +247,13 @@ class Hop:
         """The URL without its query, which often holds secrets, for logs and errors."""
         return f"{self.url.scheme}://{self.url.netloc.decode('ascii')}{self.url.path}"[:500]
 
-    def require_allowed(self, allowed: tuple[str, ...]) -> None:
+    def require_allowed(self, allowed: tuple[str, ...], missing: Sequence[str] = ()) -> None:
+        """Raises RequestFailed, which names values of the installation that are missing."""
         if allowed and not is_allowed(self.host, self.port, allowed):
+            names = ", ".join(map(repr, missing))
             raise RequestFailed(
-                f"The script may not call {self.host}:{self.port}: "
-                "it is not among its allowed hosts.",
+                f"The script may not call {self.host}:{self.port}: it is not among its allowed"
+                f" hosts{f', and no value is there for {names}' if missing else ''}.",
                 "host-not-allowed",
             )
 

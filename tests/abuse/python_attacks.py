@@ -23,12 +23,11 @@ from tests.abuse.attack import (
 )
 from tests.abuse.system_calls import DOORS, SYSTEM_CALLS
 
+NO_FILES = r"ScriptInvalid: WrongArgument: open\(\) opens a file, and a script has no files: .*"
 FILES = {
-    "open by its name": Attack(
-        r"ScriptInvalid: NameError: name 'open' is not defined", "return open(bait['file']).read()"
-    ),
+    "open by its name": Attack(NO_FILES, "return open(bait['file']).read()"),
     "open by eval": Attack(
-        r"ScriptInvalid: NameError: name 'open' is not defined",
+        NO_FILES,
         "return eval(\"open('/etc/passwd')\", {'__builtins__': __builtins__})",
     ),
     "open by io": Attack(REFUSED, "import io\nreturn io.open(bait['file']).read()"),

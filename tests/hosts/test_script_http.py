@@ -311,6 +311,17 @@ def test_a_body_of_one_mebibyte_fits(pool: HostPool, server: Loopback, sent: str
     assert len(server.received[0].body) >= 10**6
 
 
+def test_a_body_that_is_no_json_is_told_with_its_beginning(
+    pool: HostPool, server: Loopback
+) -> None:
+    server.answers("/login", 200, b"<html>Please log in</html>")
+
+    raised = error(pool, f'return context.http.get("{server.url("/login?token=s")}").json()')
+
+    url = server.url("/login")
+    assert f"GET {url} was answered with 200, and no JSON: <html>Please log in" in str(raised)
+
+
 def test_a_script_that_waits_for_a_server_can_be_cancelled(
     pool: HostPool, server: Loopback
 ) -> None:

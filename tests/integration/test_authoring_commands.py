@@ -97,7 +97,10 @@ def test_dead_letters_are_listed_and_reprocessed_with_the_newest_script(flow):
     listed = json.loads(said("dead_letters", "list", "--code", "sign", "--json"))
     assert (listed["id"], listed["correlationId"]) == (letter.pk, str(run.pk))
     assert str(run.pk) in said("dead_letters", "list")
-    assert said("dead_letters", "list", "--flow", "other") == ""
+    assert said("dead_letters", "list", "--code", "other") == ""
+    for verb in (["list"], ["reprocess", "--newest"], ["discard"]):
+        with pytest.raises(CommandError, match="There is no flow 'other'"):
+            said("dead_letters", *verb, "--flow", "other")
 
     script = flow.steps.get().script
     script.code = "def run(message, context):\n    return message\n"

@@ -11,7 +11,7 @@ from flows import engine
 from flows.dead_letters import DeadLetterFilter
 from flows.errors import FlowError, PayloadUnreadable
 from flows.message.envelope import payload_of
-from flows.models import DeadLetter
+from flows.models import DeadLetter, FlowVersion
 from flows.monitoring.times import rfc3339
 from scripts.checks import ENGINE
 from scripts.protocol.json_layout import indented
@@ -70,15 +70,28 @@ class Command(BaseCommand):
         }
         if options["verb"] == "list":
             letters = DeadLetterFilter(**chosen).open(None).select_related("step__flow_version")
-            for letter in letters.order_by("-id")[: max(options["limit"], 0)]:
+            found = letters.order_by("-id")[: max(options["limit"], 0)]
+            for letter in found:
                 self.stdout.write(
                     json.dumps(_document(letter)) if options["json"] else _text(letter)
                 )
+            if not found:
+                self._tell_of_none(chosen)
             return
         ids = tuple(options["ids"])
         if bool(ids) == bool(chosen):
             raise CommandError("Name the ids of dead letters or a filter, one of the two.")
-        self._decide(_chosen(ids, chosen), options)
+        chosen_ids = _chosen(ids, chosen)
+        self._decide(chosen_ids, options)
+        if not chosen_ids:
+            self._tell_of_none(chosen)
+
+    def _tell_of_none(self, chosen: dict[str, Any]) -> None:
+        """Tell that none matches. Raises CommandError for a name that no flow has or had."""
+        name = chosen.get("flow_name")
+        if name is not None and not FlowVersion.objects.filter(flow_name=name).exists():
+            raise CommandError(f"There is no flow {name!r}.")
+        self.stderr.write("No open dead letter matches.")
 
     def _decide(self, ids: list[int], options: dict[str, Any]) -> None:
         """Reprocess or discard each, oldest first. The rest follows where one is refused."""

@@ -48,6 +48,7 @@ from scripts.protocol.errors import (
 )
 from scripts.protocol.json_text import MAX_DIGITS
 from scripts.protocol.numerals import Numerals, may_change
+from scripts.protocol.source_lines import lines_of
 
 if TYPE_CHECKING:
     from scripts.host.context import Context
@@ -91,11 +92,11 @@ class JavaScriptScript:
         """Compile. Raises ScriptInvalid; runs nothing."""
         all_code = "\n".join([code, *(library_code for _, library_code in libraries)])
         self._file = _file(name)
-        self._lines = {self._file: code.splitlines()}
+        self._lines = {self._file: lines_of(code)}
         compiled_libraries: list[bytes] = []
         for library, library_code in libraries:
             file = _file(f"library {library}")
-            self._lines[file] = library_code.splitlines()
+            self._lines[file] = lines_of(library_code)
             try:
                 compiled_libraries.append(_compiled_library(file, library_code))
             except SyntaxFault as fault:
@@ -318,7 +319,7 @@ def _compiled(file: str, code: str, source: str, first_line: int) -> bytes:
 
 def _in_code(fault: SyntaxFault, code: str, *, is_library: bool) -> SyntaxFault:
     """Return the fault at its place in the code itself, with a hint where there is one."""
-    message, lines = plain_text(str(fault), MAX_MESSAGE_LENGTH), code.splitlines()
+    message, lines = plain_text(str(fault), MAX_MESSAGE_LENGTH), lines_of(code)
     if fault.line is None or not lines:
         return SyntaxFault(message, fault.line and 1)
     line, column = max(1, fault.line), fault.column
@@ -334,7 +335,7 @@ def _pointed_at(file: str, code: str, fault: SyntaxFault) -> str:
     """Return the place of a fault with its line of code and a caret."""
     if fault.line is None:
         return ""
-    line = code.splitlines()[fault.line - 1] if code else ""
+    line = lines_of(code)[fault.line - 1] if code else ""
     return pointed_at(file, line, fault.line, fault.column, f"SyntaxError: {fault}")
 
 

@@ -9,7 +9,7 @@ import pkgutil
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from scripts.host.exceptions import Reject, Retry, Wait
 from scripts.host.languages import time_zones, xml_parser
@@ -29,9 +29,11 @@ from scripts.protocol.errors import (
     ScriptInvalid,
     ScriptRaised,
     ScriptRetry,
+    WrongArgument,
 )
 from scripts.protocol.numerals import Numerals
 from scripts.protocol.rejections import rejected
+from scripts.protocol.source_lines import lines_of
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.wire import MAX_TEXT_LENGTH
 from scripts.typings import asyncengine_script
@@ -43,6 +45,7 @@ _NOT_FOR_SCRIPTS = ("breakpoint", "copyright", "credits", "exit", "help", "input
 _MAX_MESSAGE_LENGTH = 2000
 _MAX_FRAMES = 20
 _MAX_CAUSES = 5
+NO_FILES = "a script has no files: read and write an io.BytesIO or io.StringIO."
 
 # Scripts import it by its short name, which is not on the path of the engine.
 sys.modules.setdefault("asyncengine_script", asyncengine_script)
@@ -55,12 +58,12 @@ class PythonScript:
         self, name: str, code: str, libraries: Sequence[tuple[str, str]] = (), memory_mb: int = 0
     ) -> None:
         self._name = name
-        self._lines = {name: code.splitlines()}
+        self._lines = {name: lines_of(code)}
         self._code = _compile(name, code)
         self._libraries: dict[str, types.CodeType] = {}
         for library, library_code in libraries:
             file = _library_file(library)
-            self._lines[file] = library_code.splitlines()
+            self._lines[file] = lines_of(library_code)
             self._libraries[library] = _compile_library(library, library_code)
         self._module: types.ModuleType | None = None
         self._importer: _Importer | None = None
@@ -259,7 +262,7 @@ def _compile(name: str, code: str) -> types.CodeType:
         where = f"line {error.lineno}: " if error.lineno else ""
         told = plain_text(f"{where}{error.msg}", _MAX_MESSAGE_LENGTH)
         shown = ""
-        if error.lineno and 0 < error.lineno <= len(lines := code.splitlines()):
+        if error.lineno and 0 < error.lineno <= len(lines := lines_of(code)):
             line, headline = lines[error.lineno - 1], f"{type(error).__name__}: {error.msg}"
             shown = pointed_at(name, line, error.lineno, error.offset or 1, headline)
         raise ScriptInvalid(
@@ -296,11 +299,15 @@ def _import(
     return __import__(name, globals, locals, fromlist or (), level)
 
 
+def _open(*_: Any, **__: Any) -> NoReturn:
+    raise WrongArgument(f"open() opens a file, and {NO_FILES}")
+
+
 _BUILTINS: dict[str, Any] = {
     name: value
     for name, value in vars(builtins).items()
     if name not in (*_NOT_FOR_SCRIPTS, "open", "quit", "_")
-} | {"__import__": _import, "Retry": Retry, "Reject": Reject, "Wait": Wait}
+} | {"open": _open, "__import__": _import, "Retry": Retry, "Reject": Reject, "Wait": Wait}
 
 
 def _print(
@@ -347,6 +354,8 @@ def _walk(trace: types.TracebackType | None) -> Iterator[types.TracebackType]:
 def _headline(error: BaseException) -> str:
     name = type(error).__qualname__
     said = _text(error)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        said = f"{said}: {NO_FILES}"
     return f"{name}: {said}" if said else name
 
 

@@ -8,6 +8,7 @@ from scripts.protocol.calls import LibraryCode
 from scripts.protocol.errors import (
     OutputInvalid,
     ScriptError,
+    ScriptInvalid,
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
@@ -369,3 +370,52 @@ def test_huge_output_is_refused(run: Run) -> None:
 
 def test_large_output_goes_through(run: Run) -> None:
     assert len(payload(run(returning("'x' * 8_000_000")))) == 8_000_000
+
+
+# Characters that end a line for str.splitlines, and for no script.
+NO_ENDS = "\u2028 \u2029 \x85 \x0b \x0c \x1c \x1e"
+
+
+def test_a_traceback_quotes_its_line_whatever_stands_before_it(run: Run) -> None:
+    code = f"""
+TEXT = "a {NO_ENDS} b"
+# c {NO_ENDS} d
+def run(message, context):
+    return message["nope"]
+"""
+    raised = error(run(code), ScriptRaised)
+
+    assert 'line 5, in run\n    return message["nope"]\n' in raised.traceback
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "said"),
+    [
+        ("open('x')", ScriptInvalid, "a script has no files: read and write an io.BytesIO"),
+        ("import gzip; gzip.open('x')", ScriptRaised, "a script has no files: read and write"),
+        ("raise Retry(after='sixty')", ScriptInvalid, "not 'sixty'; a reason is given as"),
+        ("raise Retry(5, after=6)", ScriptInvalid, "takes one time"),
+    ],
+)
+def test_errors_say_what_a_script_does_instead(
+    run: Run, line: str, kind: type[ScriptError], said: str
+) -> None:
+    assert said in str(error(run(f"def run(message, context):\n    {line}"), kind))
+
+
+@pytest.mark.parametrize(
+    ("raised", "after", "reason"),
+    [
+        ("Retry('busy')", None, "busy"),
+        ("Retry(60, 'busy')", 60, "busy"),
+        ("Retry('60')", 60, ""),
+        ("Retry(after=60, reason='busy')", 60, "busy"),
+        ("Retry(reason='busy')", None, "busy"),
+    ],
+)
+def test_a_retry_takes_its_time_and_its_reason(
+    run: Run, raised: str, after: float | None, reason: str
+) -> None:
+    outcome = error(run(f"def run(message, context): raise {raised}"), ScriptRetry)
+
+    assert (outcome.after, outcome.reason) == (after, reason)
