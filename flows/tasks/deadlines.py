@@ -1,10 +1,10 @@
 """Cancel the runs that have not ended by their deadlines.
 
-A worker begins no script of a run whose deadline has passed, and stores no outcome of one: it
-cancels the run. For all others each cluster's broker looks once a second whether a deadline has
-passed, by an index of those that are open, and queues a task of django-q2. The task decides each
-deadline once: it cancels the run, or notes that the run had ended. If the task is lost with its
-worker, the broker queues another.
+A worker begins no script of a run whose deadline has passed, stops those that run, and stores no
+outcome: it cancels the run. For all others each cluster's broker looks once a second whether a
+deadline has passed, by an index of those that are open, and queues a task of django-q2. The task
+decides each deadline once: it cancels the run, or notes that the run had ended. If the task is lost
+with its worker, the broker queues another.
 """
 
 from __future__ import annotations

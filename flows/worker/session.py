@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -257,9 +257,7 @@ class Session:
             from flows.traces import spans
 
             spans.begin(taken)
-        claimed_at = datetime.fromtimestamp(self.lease.renewed_at, UTC)
-        passed = RunDeadline.objects.passed_of([held.run_id for held in taken], claimed_at)
-        deadlines.decide(passed)
+        passed = self._cancel_overdue(taken)
         by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
             if passed and UUID(held.run_id) in passed:
@@ -284,6 +282,13 @@ class Session:
                 threads = self.lease.threads + self._threads_beside()
                 self.hosts.submit(plan.program, plan.site, calls, threads)
             self.most_bytes = max(self.most_bytes, self.batches.note(calls))
+
+    def _cancel_overdue(self, messages: Iterable[HeldMessage]) -> set[UUID]:
+        """Cancel the runs of messages whose deadlines have passed; return them."""
+        now = datetime.fromtimestamp(self.lease.renewed_at, UTC)
+        passed = RunDeadline.objects.passed_of([held.run_id for held in messages], now)
+        deadlines.decide(passed)
+        return passed
 
     def _call(self, held: HeldMessage, plan: StepPlan) -> Call:
         correlation_id = held.correlation_id
@@ -419,6 +424,8 @@ class Session:
         if time.monotonic() - self.heard_at > HEARTBEAT_SECONDS:
             self.store.heartbeat(self.lease)
             self.heard_at = time.monotonic()
+            if self._cancel_overdue(self.running.values()):
+                self.lease.cancel_requested = True
         if self.lease.cancel_requested:
             self._stop(self.store.cancelled(self.lease))
         if self._is_out_of_grace():

@@ -21,7 +21,7 @@ from flows.models import (
     RunDeadline,
     StepRun,
 )
-from flows.store import store
+from flows.store import HeldMessage, store
 from flows.tasks.deadlines import DeadlineWatch, cancel_overdue
 from flows.worker.broker import QueueBroker
 from flows.worker.session import Session
@@ -46,6 +46,13 @@ HALF_FAILS = (
     "    raise Wait(3600)\n"
 )
 LOGS = "def run(message, context):\n    context.log('ran')\n    return message\n"
+SLEEPS = (
+    "import time\n"
+    "def run(message, context):\n"
+    "    time.sleep(25)\n"
+    "    context.log('slept')\n"
+    "    return message\n"
+)
 STARTS_WITH_A_DEADLINE = (
     "def run(message, context):\n    context.start('flow', {}, deadline=3600)\n    return message\n"
 )
@@ -270,6 +277,23 @@ def test_no_outcome_is_stored_that_comes_behind_the_deadline(codes, monkeypatch)
     assert StepRun.objects.filter(run=late).count() == 1
     assert run_of(other).status != Run.Status.CANCELLED
     assert counters("flow-0") in {(0, 0), (1, 0)}
+
+
+def test_script_that_runs_is_stopped_at_the_deadline_without_a_task(monkeypatch):
+    make_flow(codes=[SLEEPS])
+    late = start()
+    submit = Session._submit
+
+    def submit_and_pass(session: Session, taken: list[HeldMessage]) -> None:
+        submit(session, taken)
+        let_deadlines_pass()
+
+    monkeypatch.setattr(Session, "_submit", submit_and_pass)
+    work("flow-0")
+
+    assert_cancelled_at_its_deadline(late)
+    [attempt] = StepRun.objects.filter(run=late)
+    assert (attempt.outcome, "slept" in attempt.logs) == (StepRun.Outcome.CANCELLED, False)
 
 
 def test_callable_does_not_run_within_a_commit_behind_the_deadline():
