@@ -62,6 +62,14 @@ class Replicated:
         wait_for(lambda: self._ask(self.replica, replayed), 30, "the replica")
         self._call("pg_ctl", "promote", "--pgdata", "replica")
 
+    def stop_primary(self) -> None:
+        """Stop it as `pg_ctl --mode=fast stop` does: sessions are ended."""
+        self.servers[0].send_signal(signal.SIGINT)
+        self.servers.pop(0).wait(60)
+
+    def start_primary(self) -> None:
+        self._serve("primary", self.primary)
+
     def end(self) -> None:
         for server in self.servers:
             server.send_signal(signal.SIGINT)

@@ -35,6 +35,7 @@ from flows.store.clock import machine_clock
 from flows.store.troubles import DATABASE_ERRORS
 from flows.tasks import ends as task_ends
 from flows.tasks.lanes import STOP, Lanes, WorkerLane
+from flows.tasks.monitor import Monitor
 from flows.worker.broker import QueueBroker
 from flows.worker.measuring import Measuring
 from flows.worker.own_cluster import flow_workers, task_workers
@@ -178,6 +179,10 @@ class CrashSafeSentinel(Sentinel):
     def spawn_process(self, target: Callable[..., None], *args: Any) -> Any:
         return super().spawn_process(child, target, *args)
 
+    def spawn_monitor(self) -> Any:
+        monitor = Monitor(self.broker, self.stop_event.is_set)
+        return self.spawn_process(monitor.run, self.result_queue)
+
     def spawn_pusher(self) -> Any:
         return self.spawn_process(push, self.task_queue, self.event_out, self.broker)
 
@@ -240,9 +245,18 @@ def child(target: Callable[..., None], *args: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        target(*args)
+        told(target, *args)
     finally:
         this_worker.close_hosts()
+
+
+def told(target: Callable[..., Any], *args: Any) -> None:
+    """Call it, and log what ends it: Python writes lines that collectors of logs do not know."""
+    try:
+        target(*args)
+    except Exception:
+        logger.critical("a process of this cluster ends by an error", exc_info=True)
+        raise SystemExit(1) from None
 
 
 def push(lanes: Lanes, stop: Flag, broker: QueueBroker) -> None:
@@ -291,8 +305,9 @@ class CrashSafeCluster(Cluster):
         gc.set_threshold(COLLECT_AFTER)
         self.start_event = Flag()
         self.sentinel = get_mp_context().Process(
-            target=CrashSafeSentinel,
+            target=told,
             args=(
+                CrashSafeSentinel,
                 self.stop_event,
                 self.start_event,
                 self.cluster_id,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from django_q.models import OrmQ
-from django_q.monitor import monitor
 from django_q.signing import SignedPackage
 from django_q.worker import worker
 
+from flows.tasks.monitor import Monitor
 from flows.tasks.queue import TaskQueue
 from flows.worker.cluster import Timer
 
@@ -20,6 +20,6 @@ def work(broker):
     tasks.put("STOP")
     worker(tasks, results, Timer(), -1)
     results.put("STOP")
-    monitor(results, broker)
+    Monitor(broker).run(results)
     for queue in (tasks, results):
         queue.shut()

@@ -1,0 +1,114 @@
+"""The monitor of a cluster: it stores the results of django-q2's tasks.
+
+django-q2's own ends where the database does, with the result that it holds, or goes on without it.
+This one waits for the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import django_q.monitor
+from django.conf import settings
+from django.db import connections
+from django_q.signals import post_execute
+from django_q.utils import get_func_repr
+
+from flows.store.troubles import DATABASE_ERRORS, trouble_of
+from flows.tasks.lanes import STOP
+
+logger = logging.getLogger(__name__)
+
+# How often a database that cannot be used is tried again.
+RETRY_SECONDS = 0.5
+
+
+class Monitor:
+    """`is_stopping` says whether the cluster ends: then the database has its grace alone."""
+
+    def __init__(self, broker: Any, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        self.broker = broker
+        self.is_stopping = is_stopping
+        self._ends_at: float | None = None
+
+    def run(self, results: Any) -> None:
+        """Store results until the STOP."""
+        with _errors_raised():
+            for task in iter(results.get, STOP):
+                self._record(task)
+
+    def _record(self, task: dict[str, Any]) -> None:
+        name = f"'{get_func_repr(task['func'])}' ({task['name']})"
+        try:
+            self._until_it_passes(lambda: self._store(task))
+        except Exception:
+            logger.exception("the result of the task %s is not stored", name)
+        try:
+            self._until_it_passes(lambda: self._acknowledge(task))
+        except DATABASE_ERRORS as error:
+            logger.error("the task %s will run again, the database says: %s", name, error)
+        post_execute.send_robust(sender="django_q", task=task)
+        if not task["success"]:
+            django_q.monitor.logger.error("Failed %s - %s", name, task["result"])
+
+    def _store(self, task: dict[str, Any]) -> None:
+        # Each try begins anew: the functions take from what they are given.
+        task = dict(task)
+        if task.get("chain"):
+            task["chain"] = list(task["chain"])
+        if task.get("cached", False):
+            django_q.monitor.save_cached(task, self.broker)
+        else:
+            django_q.monitor.save_task(task, self.broker)
+
+    def _acknowledge(self, task: dict[str, Any]) -> None:
+        is_over = task["success"] or task.get("ack_failure", False)
+        if is_over and (row := task.get("ack_id")):
+            self.broker.acknowledge(row)
+
+    def _until_it_passes(self, do: Callable[[], None]) -> None:
+        """Try again while the database is in trouble that passes, and say so once."""
+        has_warned = False
+        while True:
+            try:
+                return do()
+            except DATABASE_ERRORS as error:
+                trouble = trouble_of(error)
+                if trouble is None or not trouble.passes or self._has_no_time():
+                    raise
+                if not has_warned:
+                    text = "results of tasks wait for the database: %s. %s"
+                    logger.warning(text, trouble.value, " ".join(str(error).split()))
+                has_warned = True
+            connections.close_all()
+            time.sleep(RETRY_SECONDS)
+
+    def _has_no_time(self) -> bool:
+        if not self.is_stopping():
+            return False
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + settings.ASYNCENGINE_GRACE_SECONDS
+        return time.monotonic() > self._ends_at
+
+
+class _Raises(logging.LoggerAdapter[logging.Logger]):
+    """django-q2's logger, but what it would log about a result that is not stored is raised."""
+
+    def exception(self, *args: Any, **kwargs: Any) -> None:
+        if (error := sys.exc_info()[1]) is not None:
+            raise error
+
+
+@contextmanager
+def _errors_raised() -> Iterator[None]:
+    before = django_q.monitor.logger
+    django_q.monitor.logger = _Raises(before)
+    try:
+        yield
+    finally:
+        django_q.monitor.logger = before
