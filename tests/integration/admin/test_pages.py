@@ -77,8 +77,11 @@ def outside_references(response):
 
 
 def assert_shows(client, page):
-    """The page shows, refers to nothing outside, and writes moments as all pages do."""
+    """The page shows, also without JavaScript, refers to nothing outside, and writes moments as all
+    pages do.
+    """
     response = client.get(page)
+    assert "html[x-cloak] { display: block !important; }" in response.content.decode(), page
     assert response.status_code == 200, page
     assert outside_references(response) == [], page
     assert not re.search(r"\d [ap]\.m\.", response.content.decode()), page
