@@ -143,6 +143,7 @@ MIDDLEWARE = [
     "flows.front.content_policy.ContentPolicyMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "flows.admin.malformed.MalformedMiddleware",
+    "flows.admin.once.OnceMiddleware",
 ]
 
 # Pages of these origins may call the API in a browser.
@@ -266,6 +267,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("flows/live.js"),
         lambda request: static("flows/times.js"),
         lambda request: static("flows/accessible.js"),
+        lambda request: static("flows/once.js"),
     ],
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},

@@ -41,6 +41,7 @@ from flows.monitoring.step_cards import cards_of
 from flows.store import store
 from scripts.admin.confirmation import CONFIRMED
 from scripts.admin.conflicts import SEEN, ConflictAdmin, last_change
+from scripts.admin.dialogs import is_part
 from scripts.admin.site import site
 from scripts.admin.trial_page import FIRST_CODE
 from scripts.models import Script
@@ -300,11 +301,6 @@ class StepPanelAdmin(Base):
 def refused_last_hour(flow: Flow) -> str:
     since = store().database.now() - timedelta(hours=1)
     return in_words(refused_starts(since, [flow.name])[flow.name])
-
-
-def is_part(request: HttpRequest) -> bool:
-    """Say whether htmx asks for a part of the page."""
-    return "HX-Request" in request.headers
 
 
 def announce(

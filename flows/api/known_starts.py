@@ -57,6 +57,7 @@ MIDDLEWARES = frozenset(
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "flows.admin.malformed.MalformedMiddleware",
+        "flows.admin.once.OnceMiddleware",
         "flows.admin.see_as.SeeAsMiddleware",
         "flows.api.middleware.ProblemMiddleware",
         "flows.api.middleware.TextMiddleware",

@@ -41,6 +41,7 @@ MIDDLEWARE = {
     "simple_history.middleware.HistoryRequestMiddleware": "histories do not name the user",
     "flows.admin.see_as.SeeAsMiddleware": "administrators cannot see pages as another user",
     "flows.admin.malformed.MalformedMiddleware": "malformed addresses of pages cause errors 500",
+    "flows.admin.once.OnceMiddleware": "a double click in a dialog acts twice",
 }
 
 # A model of each kind that the engine reads and writes in the default database.

@@ -15,7 +15,9 @@ class CachedValueQuerySet(models.QuerySet["CachedValue"]):
 
 
 class CachedValue(models.Model):
-    """A value that processes of django-q2 share: a cached result or the state of a cluster."""
+    """A value that processes share: of django-q2 a cached result or the state of a cluster, of the
+    admin a form that was sent.
+    """
 
     key = models.CharField(max_length=255, primary_key=True)
     value = models.JSONField()

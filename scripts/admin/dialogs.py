@@ -1,4 +1,7 @@
-"""Actions of one object's page, and the dialogs before them: htmx shows a dialog and posts it."""
+"""Actions of one object's page, and the dialogs before them.
+
+htmx shows a dialog and posts it. By its address it is a page, for a new tab or without JavaScript.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.admin.utils import quote
 from django.forms import CharField
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import mark_safe
 from unfold.dataclasses import ActionDialog
 from unfold.decorators import action
 from unfold.forms import BaseDialogForm
@@ -86,17 +93,46 @@ def asking(
         @wraps(plain)
         def named(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             obj = self.get_object(request, str(kwargs.get("object_id")))
-            if obj is not None:
-                # The template of the dialog prefers this title to the action's own.
-                title = dialog["title"].format(obj=obj, kind=self.opts.verbose_name)
-                request.dialog_title = title  # type: ignore[attr-defined]
-                if describe and request.method == "GET":
-                    request.dialog_details = describe(obj)  # type: ignore[attr-defined]
-            return plain(self, request, *args, **kwargs)
+            if obj is None:
+                return plain(self, request, *args, **kwargs)
+            # The template of the dialog prefers this title to the action's own.
+            request.dialog_title = dialog["title"].format(  # type: ignore[attr-defined]
+                obj=obj, kind=self.opts.verbose_name
+            )
+            if describe and request.method == "GET":
+                request.dialog_details = describe(obj)  # type: ignore[attr-defined]
+            if is_part(request):
+                return plain(self, request, *args, **kwargs)
+            place = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
+            request.dialog_back = reverse(place, args=[quote(obj.pk)])  # type: ignore[attr-defined]
+            return _as_page(self, request, obj, plain(self, request, *args, **kwargs))
 
         return named
 
     return decorate
+
+
+def is_part(request: HttpRequest) -> bool:
+    """Say whether htmx asks for a part of the page."""
+    return "HX-Request" in request.headers
+
+
+def _as_page(
+    model_admin: Any, request: HttpRequest, obj: Any, response: HttpResponse
+) -> HttpResponse:
+    """Return what a browser shows that opened the dialog by itself: in a new tab, or without
+    JavaScript. `dialog_back` is where the button leads that changes nothing.
+    """
+    if location := response.headers.get("HX-Redirect"):
+        return HttpResponseRedirect(location)
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": request.dialog_title,  # type: ignore[attr-defined]
+        "opts": model_admin.opts,
+        "original": obj,
+        "dialog": mark_safe(response.content.decode()),  # noqa: S308  rendered by a template
+    }
+    return TemplateResponse(request, "admin/dialog_page.html", context)
 
 
 def leave_dialog(url: str) -> HttpResponse:

@@ -30,7 +30,7 @@ def add_row(data: dict[str, Any], prefix: str, **values: Any) -> dict[str, Any]:
 
 def answer_dialog(client: Any, url: str) -> Any:
     """Answer a dialog's question with yes, and return the page that it leads to."""
-    response = client.post(url, {"_form_submitted": "True"})
+    response = client.post(url, {"_form_submitted": "True"}, headers={"HX-Request": "true"})
     assert response.status_code == 200
     return client.get(response["HX-Redirect"])
 

@@ -256,7 +256,7 @@ def test_an_old_version_is_restored(configurator, world):
     response = configurator.post(page_of(version, "restore"), {"_form_submitted": "True"})
 
     world.script.refresh_from_db()
-    assert response.status_code == 200
+    assert response.status_code == 302
     assert world.script.code == CODE
 
 

@@ -77,7 +77,7 @@ def test_a_queue_is_paused_and_resumed_on_its_page(client, world, page):
 
     world.billing.refresh_from_db()
     assert world.billing.paused is True
-    shown = client.get(response["HX-Redirect"])
+    shown = client.get(response["Location"])
     assert messages_of(shown) == ["Paused: billing."]
     assert "Resume" in shown.content.decode()
     assert "paused by root" in shown.content.decode()

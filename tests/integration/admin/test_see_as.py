@@ -36,7 +36,7 @@ def test_the_pages_are_those_of_the_user_and_say_so(client, alice, world):
 
     flows = client.get(reverse("admin:flows_flow_changelist"))
     page = client.get(reverse("admin:flows_flow_change", args=[world.flow.pk]))
-    assert begun.headers["HX-Redirect"] == "/admin/"
+    assert begun.headers["Location"] == "/admin/"
     assert "hushhush" in before
     assert "hushhush" not in flows.text
     for response in (flows, page, client.get("/admin/")):
