@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,25 @@ VAR_DIR = data_directory(BASE_DIR)
 SQLITE_FILES = ("", "-journal", "-wal", "-shm", "-turn", "-clock")
 
 
+# Variables of the engine: those that were read, those of `settings.py` and of clients.
+VARIABLES = {
+    *("ASYNCENGINE_DATA_DIR", "ASYNCENGINE_SECRET_KEY", "ASYNCENGINE_ADMIN_PASSWORD"),
+    *("ASYNCENGINE_DEBUG", "ASYNCENGINE_ALLOWED_HOSTS", "ASYNCENGINE_LOG_FORMAT"),
+    *("ASYNCENGINE_TOKEN", "ASYNCENGINE_USERNAME", "ASYNCENGINE_PASSWORD"),
+}
+
+
+def unknown_variables() -> dict[str, str]:
+    """Return variables that look like the engine's, each with the one that may be meant, or ""."""
+    return {
+        name: next(iter(get_close_matches(name, VARIABLES, 1, 0.8)), "")
+        for name in sorted(os.environ)
+        if name.startswith("ASYNCENGINE_") and name not in VARIABLES
+    }
+
+
 def env_text(name: str, default: str) -> str:
+    VARIABLES.add(name)
     return os.environ.get(name, "").strip() or default
 
 
@@ -74,7 +93,11 @@ def env_word(name: str, words: tuple[str, ...]) -> str:
 
 
 def env_list(name: str, default: str) -> list[str]:
-    return [item.strip() for item in env_text(name, default).split(",") if item.strip()]
+    value = env_text(name, default)
+    items = [item.strip() for item in value.split(",") if item.strip()]
+    if value and not items:
+        raise ImproperlyConfigured(f"{name} has commas alone; leave it out for none")
+    return items
 
 
 RATE_PERIODS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -243,6 +266,7 @@ SQLITE_LOG_BYTES = 16 * 1024 * 1024
 def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     """Return Django's settings for a URL. A relative SQLite path starts in BASE_DIR."""
     try:
+        require_encoded(url)
         url, places = first_host(url)
         config: dict[str, Any] = dict(dj_database_url.parse(url)) | places
     except (ValueError, dj_database_url.UnknownSchemeError) as error:
@@ -288,6 +312,26 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     else:
         raise ImproperlyConfigured(f"{variable} must name a SQLite or a PostgreSQL database")
     return config
+
+
+def require_encoded(url: str) -> None:
+    """Raise ValueError where a password, or another part, has characters that end it elsewhere.
+
+    Such a URL is understood, and names a piece of the password as host; so nothing of it is quoted.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme.startswith("sqlite"):
+        return
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    behind = rest[len(authority) :]
+    path, _, query = behind.partition("?")
+    has_no_host = "@" in path or (not path and "@" in query)
+    if has_no_host or "#" in behind or re.search(r"[\[\]]", authority.rpartition("@")[0]):
+        raise ValueError(
+            "a character of its user, password or name is not encoded. Write / as %2F, ? as %3F,"
+            " # as %23, @ as %40, [ as %5B, ] as %5D and % as %25; or leave the password out and"
+            " set PGPASSWORD to it as it is"
+        )
 
 
 def first_host(url: str) -> tuple[str, dict[str, str]]:

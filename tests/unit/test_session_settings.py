@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
@@ -96,3 +98,32 @@ def test_the_way_past_a_pooler_names_another_host():
 def test_a_way_past_a_pooler_leads_from_postgresql_to_postgresql(url: str, engine: str):
     with pytest.raises(ImproperlyConfigured, match="DATABASE_DIRECT_URL"):
         direct_database(url, engine)
+
+
+@pytest.mark.parametrize(
+    "password", ["p@ss/w:rd#1", "p?w", "p#w", "p/w", "p[w", "p[ab]w", "s/r?t#"]
+)
+@pytest.mark.parametrize("at", ["h:5432/name", "h1:5432,h2/name", "h/name?sslmode=require"])
+def test_url_with_a_password_that_is_not_encoded_says_so_without_it(password: str, at: str):
+    with pytest.raises(ImproperlyConfigured) as error:
+        database(f"postgres://user:{password}@{at}")
+
+    assert "%2F" in str(error.value)
+    assert "PGPASSWORD" in str(error.value)
+    assert not [
+        part for part in re.split(r"[@/?#\[\]]", password) if f"'{part}'" in str(error.value)
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://u:p%40ss%2Fw%3Ard%231@h:5432/name",
+        "postgres://u:p@ss@h:5432/name",
+        "postgres://u:pw@[::1]:5432/name?options=-c search_path=a@b",
+        "postgres:///name?host=/run/postgresql&user=me@there",
+        "postgres://%2Frun%2Fpostgresql/name",
+    ],
+)
+def test_url_whose_parts_are_clear_is_taken(url: str):
+    assert database(url)["NAME"] == "name"
