@@ -25,6 +25,7 @@ from asyncengine.environment import (
     kept_key,
     origins,
     public_url,
+    unknown_variables,
 )
 
 # The address that callers use. It decides on hosts, cookies, redirects and links in answers.
@@ -272,3 +273,6 @@ UNFOLD: dict[str, Any] = {
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},
 }
+
+# After all that read one.
+UNKNOWN_VARIABLES = unknown_variables()

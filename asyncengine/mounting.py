@@ -48,6 +48,7 @@ def settings_for(project: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "REST_KNOX": engine.REST_KNOX,
         "SECRET_KEY_IS_KEPT": False,
+        "UNKNOWN_VARIABLES": engine.UNKNOWN_VARIABLES,
         "SECRETS_KEY_IS_KEPT": engine.SECRETS_KEY_IS_KEPT,
     }
     if "corsheaders" in added:
@@ -55,11 +56,20 @@ def settings_for(project: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in own.items() if name not in project} | {
         "ASYNCENGINE_MOUNTED": True,
         "ASYNCENGINE_ADDED_APPS": added,
+        "ASYNCENGINE_REPLACED_BROKER": broker_of(project.get("Q_CLUSTER") or {}),
         "INSTALLED_APPS": apps,
         "TEMPLATES": [TEMPLATES, *project.get("TEMPLATES", ())],
         "Q_CLUSTER": with_broker(project.get("Q_CLUSTER"), engine.Q_CLUSTER),
     }
 
+
+GOES_ON = (
+    ("broker_class", "flows.worker.broker.QueueBroker"),
+    ("broker_class", "flows.broker.QueueBroker"),
+    ("orm", "default"),
+)
+# Django-q2 names its brokers by the settings that they need.
+OTHER_BROKERS = ("iron_mq", "sqs", "mongo", "django_redis", "redis")
 
 TEMPLATES = {
     "BACKEND": "flows.front.templates.EngineTemplates",
@@ -94,6 +104,16 @@ def _is_it(entry: str, app: str) -> bool:
     if entry == app or (entry.startswith(f"{app}.") and entry.endswith("Config")):
         return True
     return app == "django.contrib.admin" and entry.endswith("AdminConfig")
+
+
+def broker_of(cluster: Mapping[str, Any]) -> str:
+    """Return which broker a Q_CLUSTER names that is neither ours nor one that ours goes on with."""
+    for name in ("broker_class", *OTHER_BROKERS, "orm"):
+        value = cluster.get(name)
+        if value and (name, value) not in GOES_ON:
+            # The addresses of the others may have a password.
+            return f"{name} {value!r}" if name in ("broker_class", "orm") else name
+    return ""
 
 
 def with_broker(of_project: Mapping[str, Any] | None, of_engine: dict[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         bytecode.compile_all(_modules(config.rootpath))
     if is_whole and not (is_selected or is_worker or config.option.collectonly or is_postgresql()):
         stack = config.stash[HALVES] = ExitStack()
-        os.environ["ASYNCENGINE_TEST_HALVES"] = str(stack.enter_context(running_halves()))
+        os.environ["ENGINE_TEST_HALVES"] = str(stack.enter_context(running_halves()))
 
 
 def _modules(root: Path) -> list[str]:

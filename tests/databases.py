@@ -229,7 +229,7 @@ def template_databases() -> Iterator[None]:
             del os.environ[TEMPLATES]
 
 
-TEMPLATES = "ASYNCENGINE_TEST_TEMPLATES"
+TEMPLATES = "ENGINE_TEST_TEMPLATES"
 
 
 def _templates() -> Path:

@@ -14,7 +14,7 @@ LONGEST = 3600.0
 
 @pytest.fixture(scope="session")
 def directory() -> Iterator[Path]:
-    if known := os.environ.get("ASYNCENGINE_TEST_HALVES"):
+    if known := os.environ.get("ENGINE_TEST_HALVES"):
         yield Path(known)
         return
     with running_halves() as directory:

@@ -88,6 +88,33 @@ def workers_ask_the_broker_of_flows(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register(ENGINE)
+def no_other_broker_is_left_with_tasks(**kwargs: Any) -> list[CheckMessage]:
+    if not (replaced := getattr(settings, "ASYNCENGINE_REPLACED_BROKER", "")):
+        return []
+    return [
+        Warning(
+            f"Q_CLUSTER names another broker of django-q2, {replaced}: tasks are now kept in the"
+            " database 'default', and what waits in the other broker is run by no worker.",
+            hint="Let the cluster of before empty it, without settings_for, while nothing adds"
+            " tasks. Then remove it from Q_CLUSTER.",
+            id="flows.W021",
+        )
+    ]
+
+
+@register(ENGINE)
+def variables_are_those_of_the_engine(**kwargs: Any) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{name} is no variable of the engine: it has no effect.",
+            hint=f"Is {like} meant?" if like else "Remove it, or correct its name.",
+            id="flows.W020",
+        )
+        for name, like in getattr(settings, "UNKNOWN_VARIABLES", {}).items()
+    ]
+
+
+@register(ENGINE)
 def middleware_is_there(**kwargs: Any) -> list[CheckMessage]:
     return list(_missing_middleware())
 

@@ -202,6 +202,26 @@ def test_payload_key_at_fault_is_named_by_its_place(installed: Path, keys: list[
     assert line.endswith(told)
 
 
+def test_variable_that_is_none_of_the_engine_s_is_named_with_the_one_that_is_meant(installed: Path):
+    finished = manage(
+        installed, "check", ASYNCENGINE_WORKRES="3", ASYNCENGINE_PAYLOAD_KEY="k", ASYNCENGINE_ZZ=""
+    )
+
+    assert finished.returncode == 0
+    assert finished.stderr.count("flows.W020") == 3
+    assert "ASYNCENGINE_WORKRES is no variable of the engine" in finished.stderr
+    assert "Is ASYNCENGINE_WORKERS meant?" in finished.stderr
+    assert "Is ASYNCENGINE_PAYLOAD_KEYS meant?" in finished.stderr
+
+
+@pytest.mark.parametrize("name", ["ASYNCENGINE_ALLOWED_HOSTS", "ASYNCENGINE_PAYLOAD_KEYS"])
+def test_list_of_commas_alone_is_refused(installed: Path, name: str):
+    finished = manage(installed, "check", **{name: " , "})
+
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines() == [f"{name} has commas alone; leave it out for none"]
+
+
 @pytest.mark.long
 def test_nothing_needs_to_be_written_where_all_is_given(installed: Path):
     (installed / "var").write_text("not a directory")

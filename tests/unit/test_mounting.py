@@ -6,6 +6,7 @@ import pytest
 
 from asyncengine import engine, environment, settings_for
 from asyncengine.mounting import with_apps
+from flows.checks.settings import no_other_broker_is_left_with_tasks
 
 PLAIN = {
     "INSTALLED_APPS": ["django.contrib.admin", "django.contrib.auth", "shop"],
@@ -62,6 +63,31 @@ def test_a_cluster_of_the_project_gets_the_broker(own, kept):
     assert cluster["broker_class"] == "flows.worker.broker.QueueBroker"
     assert (cluster["orm"], cluster["poll"]) == ("default", 0)
     assert {name: cluster[name] for name in kept} == kept
+
+
+@pytest.mark.parametrize(
+    ("own", "named"),
+    [
+        ({}, ""),
+        ({"name": "shop", "workers": 4, "orm": "default"}, ""),
+        ({"broker_class": "flows.worker.broker.QueueBroker", "orm": "default"}, ""),
+        ({"orm": "reports"}, "orm 'reports'"),
+        ({"redis": "redis://:secret@cache/0"}, "redis"),
+        ({"sqs": {"aws_secret_access_key": "secret"}}, "sqs"),
+        ({"django_redis": "default"}, "django_redis"),
+        ({"broker_class": "shop.Broker", "redis": {}}, "broker_class 'shop.Broker'"),
+    ],
+)
+def test_broker_that_is_replaced_is_named_without_its_address(own, named, settings):
+    settings.ASYNCENGINE_REPLACED_BROKER = settings_for(PLAIN | {"Q_CLUSTER": own})[
+        "ASYNCENGINE_REPLACED_BROKER"
+    ]
+
+    found = no_other_broker_is_left_with_tasks()
+
+    assert [each.id for each in found] == ["flows.W021"] * bool(named)
+    assert named in "".join(each.msg for each in found)
+    assert "secret" not in str(found)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,15 @@ def test_every_setting_that_the_code_reads_is_in_the_reference() -> None:
     assert read - known - made == set()
 
 
+def test_no_variable_of_the_reference_is_taken_for_a_mistake() -> None:
+    from asyncengine import settings as read
+
+    named = {each.name for each in settings.variables() if each.name.startswith("ASYNCENGINE_")}
+
+    assert len(named) > 30
+    assert named <= read.VARIABLES
+
+
 def test_every_setting_has_a_meaning_a_unit_and_the_default_of_the_code() -> None:
     for each in (*settings.variables(), *settings.settings_alone()):
         assert each.meaning, each.name
