@@ -17,9 +17,18 @@ TRACE = ("trace_id", "span_id")
 
 def json_formatter() -> logging.Formatter:
     """Return the formatter of `ASYNCENGINE_LOG_FORMAT=json`."""
+    return _formatter(_add_place, _add_trace)
+
+
+def server_formatter() -> logging.Formatter:
+    """Return the formatter of granian's own lines. Its main process loads no settings."""
+    return _formatter(_add_place)
+
+
+def _formatter(*added: Any) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         processors=[
-            _add_place,
+            *added,
             structlog.processors.format_exc_info,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.JSONRenderer(),
@@ -36,6 +45,11 @@ def _add_place(logger: Any, name: str, event: Any) -> Any:
     for field in FIELDS:
         if (value := getattr(record, field, "")) != "":
             event[field] = value
+    return event
+
+
+def _add_trace(logger: Any, name: str, event: Any) -> Any:
+    record = event["_record"]
     if settings.ASYNCENGINE_TRACES:
         ids = {field: getattr(record, field, "") for field in TRACE}
         event |= ids if ids["trace_id"] else _current_ids()

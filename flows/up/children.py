@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.resources import files
 
 from django.conf import settings
 
@@ -24,11 +25,18 @@ def web(host: str, port: int) -> Child:
             # One connection of HTTP/2 would carry many calls.
             *("--http", "1", "--backlog", "2048"),
             *("--respawn-failed-workers", "--workers-kill-timeout", "5s"),
-            *("--log-level", "error", "--no-ws"),
+            *("--log-level", "error", "--no-ws", *log_options()),
             "flows.up.asgi:application",
         ],
         {"PYTHONPATH": python_path(), "ASYNCENGINE_UP_PID": str(os.getpid())},
     )
+
+
+def log_options() -> list[str]:
+    """Have the server's own lines, such as that of a process that was lost, in the same format."""
+    if getattr(settings, "LOG_FORMAT", "text") != "json":
+        return []
+    return ["--log-config", str(files("asyncengine") / "deploy/granian.json")]
 
 
 def python_path() -> str:
