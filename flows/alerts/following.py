@@ -21,10 +21,10 @@ def is_due(now: datetime) -> bool:
     return not AlertsClock.objects.filter(evaluated_at__gt=now - INTERVAL).exists()
 
 
-def take_turn(now: datetime) -> bool:
+def take_turn(now: datetime, interval: timedelta = INTERVAL) -> bool:
     """Whether this process is to apply the rules now: one process, once in the interval."""
-    AlertsClock.objects.get_or_create(pk=1, defaults={"evaluated_at": now - INTERVAL})
-    due = AlertsClock.objects.filter(pk=1, evaluated_at__lte=now - INTERVAL)
+    AlertsClock.objects.get_or_create(pk=1, defaults={"evaluated_at": now - interval})
+    due = AlertsClock.objects.filter(pk=1, evaluated_at__lte=now - interval)
     return bool(due.update(evaluated_at=now))
 
 

@@ -7,11 +7,12 @@ applies them, whatever number of clusters look; without a target nothing is done
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 from django_q.tasks import async_task
 
 from flows.alerts.delivering import BUDGET_SECONDS, send_pending
-from flows.alerts.following import follow, is_due, take_turn
+from flows.alerts.following import INTERVAL, follow, is_due, take_turn
 from flows.models import Alert, AlertTarget
 from flows.monitoring.health import alarms
 from flows.store import store
@@ -44,9 +45,12 @@ def are_used() -> bool:
     return AlertTarget.objects.filter(active=True).exists() or Alert.objects.firing().exists()
 
 
-def evaluate(budget_seconds: float = BUDGET_SECONDS) -> int:
-    """Follow what the rules find, and tell the targets; return how many messages were sent."""
+def evaluate(budget_seconds: float = BUDGET_SECONDS, interval: timedelta = INTERVAL) -> int:
+    """Follow what the rules find, and tell the targets; return how many messages were sent.
+
+    The rules are left alone where a process has applied them within the interval.
+    """
     turn = store().database.now()
-    if take_turn(turn):
+    if take_turn(turn, interval):
         follow(alarms(installation.health()), turn)
     return send_pending(budget_seconds)

@@ -145,6 +145,15 @@ def test_the_command_tells_where_no_worker_is_left(receiver, capsys):
     assert capsys.readouterr().out.endswith("Messages sent: 1\n")
 
 
+def test_the_command_prints_what_began_since_the_rules_were_applied(receiver, capsys):
+    evaluate()
+    fill()
+
+    call_command("alerts")
+
+    assert "full" in capsys.readouterr().out
+
+
 def test_an_inactive_target_gets_nothing_and_one_of_another_key_says_so(receiver, settings):
     make_target(receiver, "off", active=False)
     lost = make_target(receiver, "lost")
