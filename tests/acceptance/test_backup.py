@@ -72,6 +72,7 @@ def test_an_installation_goes_on_from_a_backup_that_was_taken_while_it_ran(tmp_p
         run_commands("Backup of SQLite", old, **places)
         old.stop(signal.SIGKILL)
 
+    assert {oct(each.stat().st_mode & 0o777) for each in backup.iterdir()} == {"0o600"}
     with ended(installation_of(new)) as restored:
         run_commands("Restore of SQLite", restored, **places)
         restored.up("--no-demo")
