@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from flows.alerts.messages import Message
 from flows.models.alert import LONGEST_ERROR
@@ -13,9 +17,38 @@ from flows.models.alert import LONGEST_ERROR
 OF_FILES = frozenset({"template", "pgpkey", "keyfile", "subfile", "attach"})
 LEAST_SECRET = 4
 
+# What Apprise logs about the address that is being used.
+_told: ContextVar[list[str] | None] = ContextVar("told", default=None)
+
 
 class NotSent(Exception):
     """The message was not sent; the text says why, without the address."""
+
+
+class _OfAddresses(logging.Filter):
+    """Keeps from the log what Apprise writes about an address, for it names the address."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        told = _told.get()
+        if told is None:
+            return True
+        if record.levelno >= logging.WARNING:
+            told.append(record.getMessage())
+        return False
+
+
+logging.getLogger("apprise").addFilter(_OfAddresses())
+
+
+@contextmanager
+def _listening() -> Iterator[list[str]]:
+    """Give the lines that Apprise would log in this thread."""
+    told: list[str] = []
+    before = _told.set(told)
+    try:
+        yield told
+    finally:
+        _told.reset(before)
 
 
 def url_fault(url: str) -> str:
@@ -36,9 +69,9 @@ def url_fault(url: str) -> str:
 
 def send(url: str, message: Message) -> None:
     """Raises NotSent."""
-    from apprise import LogCapture, NotifyFormat
+    from apprise import NotifyFormat
 
-    with LogCapture(level=logging.WARNING, fmt="%(message)s") as told:
+    with _listening() as told:
         receiver = _instance(url)
         if receiver is None:
             raise NotSent("Apprise does not know the address any more.")
@@ -53,14 +86,15 @@ def send(url: str, message: Message) -> None:
             # Of a plug-in: none of them may end the task.
             raise NotSent(_masked(str(error) or type(error).__name__, url)) from None
         if not is_sent:
-            raise NotSent(_masked(told.getvalue().strip() or "The receiver gave no reason.", url))
+            raise NotSent(_masked("\n".join(told) or "The receiver gave no reason.", url))
 
 
 def _instance(url: str) -> Any:
     from apprise import Apprise, AppriseAsset
 
     asset = AppriseAsset(app_id="Async Engine", app_desc="Async Engine", async_mode=False)
-    return Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
+    with _listening():
+        return Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
 
 
 def _masked(text: str, url: str) -> str:
@@ -71,7 +105,8 @@ def _masked(text: str, url: str) -> str:
 
 
 def _parts(url: str) -> set[str]:
-    rest = url.partition("://")[2]
-    for mark in "/?&=@:":
-        rest = rest.replace(mark, "\n")
-    return {url, *(part for part in rest.split("\n") if len(part) >= LEAST_SECRET)}
+    rest = url.partition(":")[2]
+    parts = {url, *re.split(r"[/?&=@:,;#]", rest)}
+    # A message may have them as they are written in the address, or as they are used.
+    parts |= {unquote(part) for part in parts}
+    return {part for part in parts if len(part) >= LEAST_SECRET}

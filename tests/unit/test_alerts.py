@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from flows.alerts.messages import LONGEST_TITLE, message_of
+from flows.alerts.messages import LONGEST_TITLE, Message, message_of
 from flows.alerts.notices import Pending, is_quiet, pending, wait_after
-from flows.alerts.sending import url_fault
+from flows.alerts.sending import NotSent, send, url_fault
 from flows.models import Alert, AlertNotice, AlertTarget
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -97,6 +98,46 @@ def test_a_message_stays_short():
 
     assert len(message.title) == LONGEST_TITLE
     assert "And 30 more." in message.body
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mailto:bank:Pa55wort@mail.bank.example?to=ops@bank.example",
+        "https://hook:Pa55wort@hooks.example.org/alerts",
+        "mailtos://bank:Pa55wort@",
+        "jsons://Pa55wort:99999999/x",
+        "slack://Pa55wort",
+        "Pa55wort",
+    ],
+)
+def test_an_address_that_is_refused_is_in_no_log(url, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    fault = url_fault(url)
+
+    assert "Pa55wort" not in fault + caplog.text
+    assert "a55" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["json://127.0.0.1:1/Pa55wort", "json://u:p%40ss55@127.0.0.1:1"])
+def test_an_address_that_cannot_be_reached_is_in_no_log(url, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    with pytest.raises(NotSent) as refused:
+        send(url, Message("title", "text", "info"))
+
+    assert str(refused.value)
+    for secret in ("Pa55wort", "p%40ss55", "p@ss55"):
+        assert secret not in str(refused.value) + caplog.text
+
+
+def test_what_a_project_sends_by_apprise_itself_is_logged_as_ever(caplog):
+    from apprise import Apprise
+
+    assert not Apprise().add("nonsense://")
+
+    assert "nonsense" in caplog.text
 
 
 @pytest.mark.parametrize(
