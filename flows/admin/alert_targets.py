@@ -30,7 +30,8 @@ from scripts.models import Secret
 
 URL_HELP = (
     "Where to send, as Apprise writes it: jsons://hooks.example.org/alerts for a webhook,"
-    " mailtos://user:password@mail.example.org?to=ops@example.org for mail, and many more."
+    " mailtos://user:password@mail.example.org?to=ops@example.org for mail, and"
+    ' <a class="text-link" href="https://appriseit.com/services/" rel="noreferrer">many more</a>.'
     " Stored encrypted and never shown again."
 )
 SEES_SECRETS = ("scripts.view_secret", "scripts.change_secret", SECRETS.permission)

@@ -16,6 +16,17 @@ from flows.models.alert import LONGEST_ERROR
 # Parts of addresses that have Apprise read files of this machine.
 OF_FILES = frozenset({"template", "pgpkey", "keyfile", "subfile", "attach"})
 LEAST_SECRET = 4
+SERVICES = "https://appriseit.com/services/"
+# What is commonly written, and how Apprise writes it.
+MAIL = "mailtos://user:password@mail.example.org?to=ops@example.org"
+INSTEAD = {
+    "http": "json:// in place of http:// for a webhook that takes JSON",
+    "https": "jsons:// in place of https:// for a webhook that takes JSON",
+    "mailto": MAIL,
+    "mailtos": MAIL,
+    "smtp": MAIL,
+    "smtps": MAIL,
+}
 
 # What Apprise logs about the address that is being used.
 _told: ContextVar[list[str] | None] = ContextVar("told", default=None)
@@ -63,8 +74,21 @@ def url_fault(url: str) -> str:
     if given := OF_FILES & {name.lower() for name in parameters}:
         return f"An address cannot name files of this machine: {', '.join(sorted(given))}."
     if _instance(url) is None:
-        return "Apprise does not know such an address; see its list of services."
+        return _instead_of(url)
     return ""
+
+
+def _instead_of(url: str) -> str:
+    """Say how an address that Apprise does not take is to be written."""
+    from apprise import Apprise
+
+    scheme = url.partition(":")[0].lower()
+    if scheme in INSTEAD:
+        return f"Apprise does not know such an address: write {INSTEAD[scheme]}."
+    for service in Apprise().details()["schemas"]:
+        if scheme in (*(service["protocols"] or ()), *(service["secure_protocols"] or ())):
+            return f"Parts of the address are missing or wrong; see {service['setup_url']}."
+    return f"Apprise does not know such an address; {SERVICES} has what each service takes."
 
 
 def send(url: str, message: Message) -> None:
