@@ -70,8 +70,9 @@ class Session:
         self.done: list[DeliveryResult] = []
         # When the lease was renewed last.
         self.heard_at = time.monotonic()
-        # When it could read a message last.
+        # When it could read a message last, and whether its last commit had only others.
         self.read_at = self.heard_at
+        self.was_unread = False
         # When it looked last for scripts that run for long.
         self.looked_at = self.heard_at
         self.draining_since: float | None = None
@@ -193,11 +194,16 @@ class Session:
         """Tell whether it is to take nothing more, as workers with the keys are to."""
         if self.running or not self.done or time.monotonic() - self.read_at < UNREAD_SECONDS:
             return False
-        # What runs within the commit is not known yet.
-        return all(each.held.unreadable or each.run_in_transaction for each in self.done)
+        # Whether what runs within the commit can be read shows there: it goes on as it was.
+        return all(
+            each.held.unreadable or (self.was_unread and each.run_in_transaction)
+            for each in self.done
+        )
 
     def _note_unreadable(self, stored: list[DeliveryResult], rests: bool = False) -> None:
-        if self.running or not all(each.held.unreadable for each in stored):
+        is_unread = all(each.held.unreadable for each in stored)
+        self.was_unread = is_unread and bool(stored)
+        if self.running or not is_unread:
             self.read_at = time.monotonic()
         this_worker.unreadable.note(stored, rests)
 

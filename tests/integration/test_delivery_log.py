@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from flows import engine
-from flows.models import DeadLetter, Flow, Queue
+from flows.models import DeadLetter, Flow, Queue, StepRun
 from flows.monitoring.counters import DELIVERIES, labels_of, named
 from flows.tasks.measures import MeasureChannel, no_measures
 from flows.worker.measuring import Measuring
@@ -74,7 +74,10 @@ def test_each_dead_letter_is_logged_and_counted_as_one(start, reason, settings, 
 
     work_until_idle(Flow.objects.get())
 
-    assert DeadLetter.objects.get().reason == reason
+    letter = DeadLetter.objects.get()
+    assert letter.reason == reason
+    # The row of the attempt was made before the commit decided.
+    assert StepRun.objects.get().error == letter.error
     [line] = [each for each in caplog.records if each.name == "flows.worker.delivery_log"]
     assert line.getMessage() == f"delivery ended: dead_lettered, {reason}"
     assert deliveries() == {named(DELIVERIES, "dead_lettered", str(reason)): 1}

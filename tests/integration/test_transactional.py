@@ -112,6 +112,16 @@ def test_a_failure_is_redelivered_and_dead_lettered_like_any_other():
     assert noted() == []
 
 
+def test_a_session_goes_on_however_long_its_functions_take(monkeypatch):
+    monkeypatch.setattr("flows.worker.session.UNREAD_SECONDS", 0)
+    make_recording_flow()
+    ids = engine.start_many("flow", [{"n": n} for n in range(20)])
+
+    work("flow-0", threads=4)
+
+    assert noted() == recorded(ids, "flow-0")
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("which", [1, 2])
 def test_a_commit_in_doubt_neither_loses_nor_doubles_its_writes(monkeypatch, which, when):
