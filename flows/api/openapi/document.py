@@ -32,6 +32,7 @@ from flows.models import ConfigurationRevision, Right
 from scripts.protocol.numerals import dumps
 
 START_PATH = "/async/api/start"
+LETTER_PATH, PAUSE_PATH = "/async/api/dead-letters/{id}", "/async/api/queues/{name}/pause"
 NEED_A_BODY = {*("startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns", "setSchedule")}
 # The most documents that a process keeps. One has about 100 kB.
 KEPT = 64
@@ -131,6 +132,9 @@ def complete(result: Document, **kwargs: Any) -> Document:
             operation.setdefault("security", [])
             if operation["operationId"] in NEED_A_BODY:
                 operation["requestBody"]["required"] = True
+    # Its body is optional, and drf-spectacular gives no DELETE one.
+    paths = result["paths"]
+    paths[LETTER_PATH]["delete"]["requestBody"] = paths[PAUSE_PATH]["post"]["requestBody"]
     share_headers(result)
     share_responses(result)
     share_parameters(result, start)

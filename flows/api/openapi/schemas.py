@@ -352,7 +352,7 @@ BATCH_STARTED = record(
                         **LINE,
                         "description": "The line, or the place in the array, from 1.",
                     },
-                    "type": PROBLEM_TYPE,
+                    "type": {**PROBLEM_TYPE, "description": "As that of a problem."},
                     "detail": TEXT,
                 }
             )

@@ -578,6 +578,11 @@ class TestCache:
         assert client.get(JSON, headers=known).status_code == 200
 
 
+def test_an_operation_that_may_refuse_a_body_has_one(anonymous):
+    for (method, path), operation in operations(anonymous.get(JSON).json()).items():
+        assert ("415" in operation["responses"]) == ("requestBody" in operation), (method, path)
+
+
 def test_document_grows_little_with_a_flow(user_of_all_flows):
     sizes = []
     for n in range(3):
