@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema_rs
 import orjson
 
+from flows.api.body import is_left_out
 from flows.api.errors import Problem
 from flows.api.openapi.schemas import Schema
 from flows.api.options import unknown_option
@@ -30,7 +31,7 @@ class CheckedBody:
 
     def read(self, raw: bytes) -> dict[str, Any]:
         """Return the body. Raises Problem, which names each fault, and PayloadInvalid."""
-        if self._may_be_empty and not raw.strip():
+        if self._may_be_empty and is_left_out(raw):
             return {}
         body = parse_payload(raw, "The body", self._around, comes_back=bool(self._around))
         self._require_valid(body)

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from flows import engine
 from flows.access.rights import dead_letters_known, dead_letters_seen, may
 from flows.api import parameters
-from flows.api.body import json_body
+from flows.api.body import is_left_out, json_body
 from flows.api.errors import Problem
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import (
@@ -109,7 +109,7 @@ def _find_to_operate(request: Request, id: int) -> DeadLetter:
 
 def _options(raw: bytes, letter: DeadLetter) -> dict[str, Any]:
     """Return the body's options as arguments of the engine. Raises Problem for unknown ones."""
-    if not raw.strip():
+    if is_left_out(raw):
         return {}
     document = parse_payload(raw, "The body", around=1, comes_back=True)
     faults = {name: unknown_option(name, KNOWN) for name in document if name not in KNOWN}

@@ -6,7 +6,7 @@ from typing import Any
 
 from rest_framework.request import Request
 
-from flows.api.body import declared_length, is_json, json_body
+from flows.api.body import declared_length, is_json, is_left_out, json_body
 from flows.api.errors import Problem
 from flows.api.options import unknown_option
 from flows.message.envelope import parse_payload
@@ -23,7 +23,7 @@ def reason_of(request: Request) -> str:
     if not has_body or not is_json(request._request):
         return ""
     raw = json_body(request._request)
-    if not raw.strip():
+    if is_left_out(raw):
         return ""
     document = parse_payload(raw, "The body")
     faults = {name: unknown_option(name, ["reason"]) for name in document if name != "reason"}

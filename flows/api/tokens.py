@@ -13,7 +13,7 @@ from flows.access import audit
 from flows.access.addresses import caller_network
 from flows.access.tokens import make_token
 from flows.api.authentication import BASIC, BEARER, BasicAuthentication, TokenAuthentication
-from flows.api.body import json_body
+from flows.api.body import is_left_out, json_body
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
 from flows.api.openapi.describe import extend_schema
@@ -78,7 +78,7 @@ def _by_body(request: Request) -> AbstractBaseUser | None:
 
 def _parse(raw: bytes) -> dict[str, Any]:
     """Read a body that is not stored: unlike a payload it may have NUL, which is no user's name."""
-    if not raw:
+    if is_left_out(raw):
         return {}
     try:
         document = orjson.loads(raw)

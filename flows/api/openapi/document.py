@@ -33,7 +33,10 @@ from scripts.protocol.numerals import dumps
 
 START_PATH = "/async/api/start"
 LETTER_PATH, PAUSE_PATH = "/async/api/dead-letters/{id}", "/async/api/queues/{name}/pause"
-NEED_A_BODY = {*("startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns", "setSchedule")}
+NEED_A_BODY = {
+    *("startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns", "erasePayloads"),
+    "setSchedule",
+}
 # The most documents that a process keeps. One has about 100 kB.
 KEPT = 64
 

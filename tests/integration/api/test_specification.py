@@ -20,7 +20,14 @@ from flows.api.openapi.document import Documents, as_json
 from flows.api.openapi.flow_operations import add_flows, operation_ids
 from flows.api.openapi.payload_schemas import key_of
 from flows.models import Right
-from tests.integration.api.helpers import assert_problem, basic, client_of, grant, make_loan_flow
+from tests.integration.api.helpers import (
+    assert_problem,
+    basic,
+    client_of,
+    grant,
+    make_loan_flow,
+    objects_in,
+)
 
 JSON = "/async/specifications/openapi.json"
 YAML = "/async/specifications/openapi.yaml"
@@ -218,7 +225,8 @@ def test_what_may_not_be_empty_is_said_to_be_there(anonymous):
 
     needed = {each["operationId"] for each in found if each.get("requestBody", {}).get("required")}
     assert needed == {
-        *("startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns", "setSchedule")
+        *("startProcess", "startBatch", "reprocessDeadLetters", "cancelRuns", "setSchedule"),
+        "erasePayloads",
     }
     texts = [
         (each["operationId"], parameter["name"])
@@ -229,15 +237,6 @@ def test_what_may_not_be_empty_is_said_to_be_there(anonymous):
         and not {"enum", "format", "minLength"} & set(parameter["schema"])
     ]
     assert texts == []
-
-
-def objects_in(value):
-    """Yield every object in a JSON value."""
-    if isinstance(value, dict):
-        yield value
-    for item in value.values() if isinstance(value, dict) else value:
-        if isinstance(item, dict | list):
-            yield from objects_in(item)
 
 
 def test_headers_are_documented_where_they_come(anonymous):
