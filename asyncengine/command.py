@@ -38,7 +38,7 @@ def _of_the_database(error: Exception) -> str | None:
     """Say what the database has said, and what to do. None: the statement was at fault."""
     from django.db import connection
 
-    from flows.store.troubles import Trouble, trouble_of
+    from flows.store.troubles import Trouble, is_damaged, trouble_of
 
     if (trouble := trouble_of(error)) is None:
         return None
@@ -52,6 +52,8 @@ def _of_the_database(error: Exception) -> str | None:
         Trouble.UNFIT: "If it is new, run: migrate. Is it another one than you mean?"
         " DATABASE_URL and ASYNCENGINE_DATA_DIR name it.",
     }
+    if is_damaged(error):
+        advice[trouble] = "It is damaged, or no database of SQLite. Restore that of a backup."
     return f"The database {name} says: {str(error).strip()}\n{advice[trouble]}"
 
 

@@ -124,6 +124,15 @@ def close_to_others(path: Path) -> None:
             path.chmod(mode & 0o700)
 
 
+def require_writable(path: Path) -> None:
+    """Raise ImproperlyConfigured where a file of SQLite is there and is not this user's."""
+    if path.exists() and not (path.is_file() and os.access(path, os.R_OK | os.W_OK)):
+        raise ImproperlyConfigured(
+            f"{path}, a file of the SQLite database, cannot be read and written. Give it to the"
+            " user that runs this."
+        )
+
+
 @contextmanager
 def writing_to(directory: Path, what: str) -> Iterator[None]:
     """Make the directory if it does not exist. Raises ImproperlyConfigured if that is not allowed,
@@ -153,8 +162,8 @@ def kept_key(name: str, new_key: str, variable: str, consequence: str) -> str:
     is_whole = is_fernet_key if is_fernet_key(new_key) else is_text
     if not key.strip() or not is_whole(key):
         raise ImproperlyConfigured(
-            f"{path} is {'damaged' if key.strip() else 'empty'}: it should hold the {what}. Put"
-            f" back that of a backup, or set {variable} to its text. Where there is no other copy,"
+            f"{path} is {'damaged' if key.strip() else 'empty'}: it should hold the {what}. Restore"
+            f" that of a backup, or set {variable} to its text. Where there is no other copy,"
             f" remove the file: a new key is made, and {consequence}."
         )
     return key
@@ -282,7 +291,9 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
         config["NAME"] = str(BASE_DIR / config["NAME"])
         with writing_to(Path(config["NAME"]).parent, "the SQLite database"):
             for suffix in SQLITE_FILES:
-                close_to_others(Path(config["NAME"] + suffix))
+                path = Path(config["NAME"] + suffix)
+                close_to_others(path)
+                require_writable(path)
         # FULL: an accepted start survives a power cut. IMMEDIATE: a writer waits for the lock
         # instead of failing in the middle of a transaction. The write-ahead log grows during a
         # long read and shrinks after it.

@@ -20,7 +20,10 @@ def reached() -> Finding:
     """Raises what the database raises where it is out of reach."""
     version = postgresql.version() if connection.vendor == "postgresql" else sqlite.version()
     if reason := store().database.unwritable():
-        advice = "Free the disk, or point DATABASE_URL at the server that takes writes."
+        advice = (
+            "Free the disk, give the files to the user of the process, or point DATABASE_URL at the"
+            " server that takes writes."
+        )
         return error("database", f"{version}. {reason}", advice)
     return ok("database", f"{version}; it can be written.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sqlite3
@@ -122,6 +123,10 @@ class SQLite(Database):
             return ""
         if shutil.disk_usage(path.parent).free < LEAST_FREE_BYTES:
             return "The disk with the database is full."
+        # SQLite itself would begin a transaction that only reads.
+        files = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
+        if any(each.exists() and not os.access(each, os.W_OK) for each in files):
+            return "The user of this process may not write the files of the database."
         return self._refusal(path)
 
     def _refusal(self, path: Path) -> str:

@@ -113,6 +113,12 @@ def trouble_of(error: BaseException) -> Trouble | None:
     return None
 
 
+def is_damaged(error: BaseException) -> bool:
+    """Say whether the file of SQLite is broken, or is none."""
+    codes = (getattr(cause, "sqlite_errorcode", 0) & 0xFF for cause in causes(error))
+    return any(code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) for code in codes)
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and those that it was raised from: Django's come from the driver's."""
     seen: BaseException | None = error

@@ -234,7 +234,9 @@ def await_database(stop: StopEvent) -> None:
             return
         except DATABASE_ERRORS as error:
             if not has_warned:
-                logger.warning("this cluster waits for its database: %s", str(error).strip())
+                name = db.connection.settings_dict["NAME"]
+                text = "this cluster waits for its database: %s says: %s"
+                logger.warning(text, name, str(error).strip())
             has_warned = True
             stop.wait(DATABASE_SECONDS)
     raise SystemExit

@@ -183,6 +183,91 @@ def test_kept_key_that_cannot_be_read_is_named(installed: Path, name: str):
     assert "cannot be read: Is a directory" in line
 
 
+@pytest.fixture
+def without_rights() -> list[str]:
+    """Return what goes before a command so that root, too, may read and write its own files alone.
+
+    Files of the test that are to be another user's are given to one.
+    """
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("files of another user take root and setpriv")
+    rights = "-dac_override,-dac_read_search,-fowner,-chown"
+    return ["setpriv", f"--bounding-set={rights}"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+@pytest.mark.parametrize("name", ["secret_key", "secrets_key", "db.sqlite3", "db.sqlite3-wal"])
+@pytest.mark.parametrize("command", ["check", "up", "migrate"])
+def test_file_of_another_user_is_named(
+    installed: Path, without_rights: list[str], command: str, name: str, mode: int
+):
+    if name.endswith("_key") and mode == 0o644:
+        pytest.skip("a key is read alone")
+    (installed / "var").mkdir()
+    path = installed / "var" / name
+    path.write_text(Fernet.generate_key().decode())
+    path.chmod(mode)
+    os.chown(path, 12345, 12345)
+
+    finished = subprocess.run(
+        [*without_rights, sys.executable, "manage.py", command],
+        cwd=installed,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": "sqlite:///var/db.sqlite3"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith(f"{path}, ")
+    assert line.endswith("Give it to the user that runs this.")
+
+
+UNWRITABLE = """
+from django.db import connection
+from flows.store import store
+connection.settings_dict["NAME"] = "other.sqlite3"
+print(store().database.unwritable())
+"""
+
+
+@pytest.mark.long
+def test_ready_does_not_call_a_file_of_another_user_writable(
+    installed: Path, without_rights: list[str]
+):
+    with closing(sqlite3.connect(installed / "other.sqlite3")) as connection:
+        connection.execute("CREATE TABLE kept (id)")
+    (installed / "other.sqlite3").chmod(0o644)
+    os.chown(installed / "other.sqlite3", 12345, 12345)
+
+    finished = subprocess.run(
+        [*without_rights, sys.executable, "manage.py", "shell", "-v0", "-c", UNWRITABLE],
+        cwd=installed,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "may not write the files of the database" in finished.stdout, finished.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["up", "migrate"])
+def test_file_that_is_no_database_is_named(installed: Path, command: str):
+    (installed / "var").mkdir()
+    path = installed / "var" / "db.sqlite3"
+    path.write_bytes(b"no database" * 1000)
+
+    finished = manage(installed, command, DATABASE_URL=f"sqlite:///{path}")
+
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines() == [
+        f"The database {path} says: file is not a database",
+        "It is damaged, or no database of SQLite. Restore that of a backup.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
