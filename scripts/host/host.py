@@ -79,6 +79,7 @@ class Host:
         self._table_files = tables
         self._tables = NO_TABLES
         self._shared = memoryview(shared)
+        self._memory_mb = 0
         self._times = self._shared.cast("d")
         self._numbers = self._shared.cast("Q")
         self._number = 0
@@ -136,6 +137,7 @@ class Host:
             program["memoryMb"],
         )
         script.timeout_seconds = program["timeoutSeconds"]
+        self._memory_mb = program["memoryMb"]
         return script
 
     def _run_group(self, script: CompiledScript, head: Any, bodies: bytes) -> None:
@@ -213,7 +215,10 @@ class Host:
             clear_frames(reason.__traceback__)
             traceback = getattr(_explained(script, reason), "traceback", "")
             peak_bytes = (_peak_kb() - self._peak_kb_at_start) * 1024
-            error = _described(ScriptOutOfMemory(traceback=traceback, peak_bytes=peak_bytes))
+            full = ScriptOutOfMemory(
+                traceback=traceback, peak_bytes=peak_bytes, limit_mb=self._memory_mb
+            )
+            error = _described(full)
         except BaseException as reason:
             explained = _explained(script, reason)
             state = _state_of(explained)

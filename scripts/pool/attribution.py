@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from scripts.pool.host_client import HostClient
@@ -103,6 +104,7 @@ def exit_error(host: HostClient, status: int | None, peak_bytes: int) -> ScriptE
     """
     if status is None or status == wire.FORK_FAILED:
         return ScriptKilled("The script's process could not be started or was lost.")
+    killed = partial(ScriptKilled, peak_bytes=peak_bytes, limit_mb=host.program.memory_mb)
     was_full = peak_bytes > (host.program.memory_mb << 20) * _NEARLY_FULL
     if os.WIFSIGNALED(status):
         signal_number = os.WTERMSIG(status)
@@ -110,12 +112,12 @@ def exit_error(host: HostClient, status: int | None, peak_bytes: int) -> ScriptE
             return ScriptKilled(
                 _TOO_MUCH_TO_WRITE, signal=signal_number, memory=True, peak_bytes=peak_bytes
             )
-        return ScriptKilled(signal=signal_number, memory=was_full, peak_bytes=peak_bytes)
+        return killed(signal=signal_number, memory=was_full)
     code = os.WEXITSTATUS(status)
     if code == wire.EXIT_REFUSED:
         return ScriptKilled(_refused(host.missing_measures), exit_code=code)
     was_full = was_full or code == wire.EXIT_OUT_OF_MEMORY
-    return ScriptKilled(exit_code=code, memory=was_full, peak_bytes=peak_bytes)
+    return killed(exit_code=code, memory=was_full)
 
 
 def restart_reason(error: ScriptError) -> str:

@@ -25,9 +25,14 @@ class ScriptOutOfMemory(ScriptRaised):
     """The script ran out of memory, and its process was still there to tell."""
 
     def __init__(
-        self, message: str | None = None, *, traceback: str = "", peak_bytes: int = 0
+        self,
+        message: str | None = None,
+        *,
+        traceback: str = "",
+        peak_bytes: int = 0,
+        limit_mb: int = 0,
     ) -> None:
-        super().__init__(message or f"{_out_of_memory(peak_bytes)}.", traceback=traceback)
+        super().__init__(message or f"{_out_of_memory(peak_bytes, limit_mb)}.", traceback=traceback)
         self.peak_bytes = peak_bytes
 
 
@@ -126,8 +131,10 @@ class ScriptKilled(ScriptError):
         exit_code: int | None = None,
         memory: bool = False,
         peak_bytes: int = 0,
+        limit_mb: int = 0,
     ) -> None:
-        super().__init__(message or _death(signal, exit_code, memory, peak_bytes))
+        memory_text = _out_of_memory(peak_bytes, limit_mb) if memory else ""
+        super().__init__(message or _death(signal, exit_code, memory_text))
         self.signal = signal
         self.exit_code = exit_code
         self.memory = memory
@@ -200,10 +207,8 @@ def place(file: str, line: int, function: str) -> str:
     return f"line {line}{named}" + (f" of {file}" if file else "")
 
 
-def _death(signal: int | None, exit_code: int | None, memory: bool, peak_bytes: int) -> str | None:
-    cause = "The script's process was ended"
-    if memory:
-        cause = _out_of_memory(peak_bytes)
+def _death(signal: int | None, exit_code: int | None, memory: str) -> str | None:
+    cause = memory or "The script's process was ended"
     if signal is not None:
         return f"{cause}: signal {signal} ({_signal_name(signal)})."
     if exit_code is not None:
@@ -211,8 +216,9 @@ def _death(signal: int | None, exit_code: int | None, memory: bool, peak_bytes: 
     return f"{cause}." if memory else None
 
 
-def _out_of_memory(peak_bytes: int) -> str:
-    return f"The script ran out of memory after it had taken {peak_bytes / 2**20:.0f} MB"
+def _out_of_memory(peak_bytes: int, limit_mb: int) -> str:
+    most = f" of the {limit_mb} MB that it may have (memoryMb)" if limit_mb else ""
+    return f"The script ran out of memory after it had taken {peak_bytes / 2**20:.0f} MB{most}"
 
 
 def _signal_name(number: int) -> str:

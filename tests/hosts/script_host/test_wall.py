@@ -157,6 +157,7 @@ def run(message, context):
     second = run(code, memory_mb=100)
 
     assert str(full).startswith("The script ran out of memory after it had taken ")
+    assert str(full).endswith(" MB that it may have (memoryMb).")
     assert "line 8, in run" in full.traceback
     assert full.traceback.endswith("MemoryError")
     assert payload(first) != payload(second)
