@@ -211,7 +211,7 @@ def _figures(seen: Overview, live_clusters: int) -> list[dict[str, Any]]:
     def total(event: str) -> int:
         return sum(flow.curve.total(event) for flow in seen.flows)
 
-    letters = sum(flow.open_letters for flow in seen.flows)
+    letters = seen.open_letters
     failed = total("failed")
     return [
         {"name": "Started", "value": number(total("accepted")), "key": "started"},

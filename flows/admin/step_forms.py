@@ -192,7 +192,8 @@ class NewStepForm(forms.Form):
     size = forms.IntegerField(
         min_value=1,
         widget=UnfoldAdminIntegerFieldWidget(attrs={"min": 1}),
-        help_text="Most messages it holds; a start beyond that is refused.",
+        help_text="Most messages it holds. While it is full, the steps before it wait; that of the"
+        " first step refuses starts.",
         required=False,
     )
     queue = NamedRowField(

@@ -64,6 +64,7 @@ class FlowHealth:
 class QueueHealth:
     """A queue. `ready_for`: how long its oldest ready message waits, None where none is ready.
 
+    `is_first`: it feeds the first step, so that starts are refused while it is full.
     `is_worked_on`: a worker has a session on it, or ended a delivery of it in the last minutes.
     `cluster`: the one that it is bound to, where no worker of it is alive. `unreadable`: why a
     cluster cannot read some of its messages.
@@ -73,6 +74,7 @@ class QueueHealth:
     flow: str = ""
     taken: int = 0
     size: int = 1
+    is_first: bool = False
     ready_for: timedelta | None = None
     is_paused: bool = False
     is_worked_on: bool = False
@@ -86,6 +88,7 @@ class QueueHealth:
 class Snapshot:
     """All that the rules judge.
 
+    `gone_flows`: names that no flow has any more, with open dead letters.
     `clusters`: how many are alive, None where that is not known; `gone_for`: how long none is, None
     where it is not known. `missing_measures`: of the sandbox by the name of a machine;
     `conservation_faults`: of the last check.
@@ -99,6 +102,7 @@ class Snapshot:
     conservation_faults: tuple[str, ...] = ()
     gone_for: timedelta | None = None
     thresholds: Thresholds = DEFAULT
+    gone_flows: tuple[FlowHealth, ...] = ()
 
 
 # Workers take a ready message in less time than this, so without any the alarm is raised.
@@ -204,12 +208,13 @@ def queue_full(snapshot: Snapshot) -> Iterator[Alarm]:
         is_full = queue.taken >= queue.size
         state = "is full" if is_full else "is nearly full"
         effect = "It takes no more" if is_full else "Soon it takes no more"
+        refused = "starts are refused with 429" if queue.is_first else "the steps before it wait"
         yield Alarm(
             "queue-full",
             AlertLevel.CRITICAL if is_full else AlertLevel.WARNING,
             f"The queue {queue.name} {state}: {queue.taken:,} of {queue.size:,} messages.",
-            f"{effect}: starts are refused with 429, steps before it wait. Give its step more"
-            " threads, see what it waits for, or raise its size.",
+            f"{effect}: {refused}. Give its step more threads, see what it waits for, or raise its"
+            " size.",
             Target.QUEUE,
             queue.flow,
             queue.name,
@@ -260,8 +265,8 @@ def queue_waiting_long(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def failing_more(snapshot: Snapshot) -> Iterator[Alarm]:
-    """At least 5 runs failed in the last hour, 2 % of those that ended, and twice the share of the
-    week before; critical from half of them on."""
+    """At least 5 ends of runs in the last hour were failures, 2 % of all ends, and twice the share
+    of the week before; critical from half of them on. A run that is reprocessed ends again."""
     for flow in snapshot.flows:
         of_flow = flow.thresholds
         if flow.failed_in_hour < of_flow.failed_runs or not flow.ended_in_hour:
@@ -278,7 +283,8 @@ def failing_more(snapshot: Snapshot) -> Iterator[Alarm]:
             "failing-more",
             AlertLevel.CRITICAL if share * 100 >= of_flow.critical_share else AlertLevel.WARNING,
             f"The flow {flow.name} fails more than usual: {flow.failed_in_hour:,} of"
-            f" {flow.ended_in_hour:,} runs in the last hour, {share:.1%}{before}.",
+            f" {flow.ended_in_hour:,} ends of runs in the last hour were failures,"
+            f" {share:.1%}{before}.",
             "Look at the newest failed runs: the first line of their error is in the list.",
             Target.FAILED_RUNS,
             flow.name,
@@ -286,15 +292,16 @@ def failing_more(snapshot: Snapshot) -> Iterator[Alarm]:
 
 
 def new_dead_letters(snapshot: Snapshot) -> Iterator[Alarm]:
-    """Dead letters that were made since yesterday are open."""
-    for flow in snapshot.flows:
+    """Dead letters that were made since yesterday are open; also those of flows that are gone."""
+    for flow in (*snapshot.flows, *snapshot.gone_flows):
         new = min(flow.new_letters, flow.open_letters)
         if new and new >= flow.thresholds.new_letters:
             one = new == 1
+            gone = "former " if flow in snapshot.gone_flows else ""
             yield Alarm(
                 "dead-letters",
                 AlertLevel.WARNING,
-                f"{new:,} dead letter{'' if one else 's'} of the flow {flow.name}"
+                f"{new:,} dead letter{'' if one else 's'} of the {gone}flow {flow.name}"
                 f" {'is' if one else 'are'} new since yesterday.",
                 "Repair the script or the payload, then reprocess; or discard"
                 f" {'it' if one else 'them'}.",

@@ -198,9 +198,12 @@ def _of_queue(queue: Queue, changed: set[str], new: Any) -> Impact:
         notes.append(f"Callers of /async/api/queues/{queue.name} get 404 from then on.")
     size = getattr(new, "size", None)
     if "size" in changed and size is not None and state and size < state.depth:
+        step = queue.fed_step
+        is_first = step is None or step == step.flow.steps.first()
         notes.append(
-            f"{state.depth:,} messages are in it, more than the new size. They stay, and starts and"
-            " hand-overs are refused until there is room again."
+            f"{state.depth:,} messages are in it, more than the new size. They stay, and"
+            f" {'starts are refused with 429' if is_first else 'the steps before it wait'} until"
+            " there is room again."
         )
     if changed - {"name", "size"} and held:
         notes.append(f"{held:,} messages are in it. {AT_ONCE}")

@@ -6,7 +6,7 @@ No run, and no message but the first ones of each queue, is read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,6 +29,7 @@ from flows.models.live_cluster import COUNTS
 from flows.monitoring.curves import (
     MINUTES,
     RESOLUTIONS,
+    TEN_MINUTES,
     Curve,
     Resolution,
     curves,
@@ -72,6 +73,8 @@ class QueueState:
     ready_for: timedelta | None = None
     cluster: str = ""
     unreadable: str = ""
+    # It feeds the first step of its flow.
+    is_first: bool = False
     thresholds: Thresholds = DEFAULT
 
     @property
@@ -118,6 +121,8 @@ class Overview:
     queues: list[QueueState]
     health: Snapshot
     consumers: list[Consumer] = field(default_factory=list)
+    # Of flows that are seen, and of those that were deleted where all is seen.
+    open_letters: int = 0
     # Of all flows, those included that were deleted or are not seen.
     accepted: int = 0
     completed: int = 0
@@ -146,19 +151,20 @@ def overview(
     states = [FlowState(*row, curve=period[row[1], ""]) for row in rows]
     refused = refused_starts(now - timedelta(seconds=resolution.span))
     totals = FlowTotals.objects.in_bulk()
+    thresholds = ThresholdsInForce.read()
     for state in states:
         state.refused = refused.get(state.name, {})
+        state.thresholds = thresholds.of_flow(state.name)
         if state.name in totals:
             state.open_letters = totals[state.name].open_letters
     _add_queues(states, queue_states)
-    thresholds = ThresholdsInForce.read()
-    for state in states:
-        state.thresholds = thresholds.of_flow(state.name)
     for queue in queue_states:
         queue.thresholds = thresholds.of_queue(queue.name, queue.flow)
         queue.unreadable = unreadable.get(queue.name, "")
+    gone = _letters_of_gone_flows(totals.values(), states) if is_whole else {}
     health = Snapshot(
         flows=tuple(_flow_healths(states, now)),
+        gone_flows=tuple(_gone_healths(gone, now, thresholds)),
         queues=tuple(_queue_healths(queue_states, consumers, now, thresholds.installation)),
         clusters=clusters,
         has_live_consumers=bool(consumers),
@@ -173,6 +179,7 @@ def overview(
         queue_states,
         health,
         consumers,
+        open_letters=sum(state.open_letters for state in states) + sum(gone.values()),
         accepted=sum(each.accepted for each in totals.values()),
         completed=sum(each.completed for each in totals.values()),
     )
@@ -183,6 +190,7 @@ def overview(
 QUEUE_COLUMNS = (
     *("id", "name", "size", "cluster", "paused", "rate_count", "rate_period"),
     *("step__flow__paused", "step__flow__name", "step__name", "step__threads"),
+    *("step__pk", "step__position"),
     *("state__depth", "state__reserved", "state__delayed", "state__recent_starts"),
 )
 
@@ -223,10 +231,20 @@ def _queues(queues: QuerySet[Queue], consumers: list[Consumer], now: datetime) -
     busy: defaultdict[int, int] = defaultdict(int)
     for consumer in consumers:
         busy[consumer.queue_id] += consumer.threads
-    rows = queues.order_by("name").values(*QUEUE_COLUMNS)
+    rows = list(queues.order_by("name").values(*QUEUE_COLUMNS))
     states = [_queue_state(row, busy[row["id"]], now) for row in rows]
+    first = _first_queues(rows)
+    for state in states:
+        state.is_first = state.pk in first
     _add_ages(states, now)
     return states
+
+
+def _first_queues(rows: list[dict[str, Any]]) -> set[int]:
+    """Return the ids of the queues that feed the first steps of their flows."""
+    fed = [row for row in rows if row["step__pk"]]
+    fed.sort(key=lambda row: (row["step__position"], row["step__pk"]), reverse=True)
+    return set({row["step__flow__name"]: row["id"] for row in fed}.values())
 
 
 def _queue_state(row: dict[str, Any], busy: int, now: datetime) -> QueueState:
@@ -301,6 +319,28 @@ def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
     ]
 
 
+def _letters_of_gone_flows(totals: Iterable[FlowTotals], states: list[FlowState]) -> dict[str, int]:
+    """Return how many dead letters are open under names that no flow has any more."""
+    there = {state.name for state in states}
+    open_letters = {each.flow_name: each.open_letters for each in totals if each.open_letters}
+    return {name: count for name, count in open_letters.items() if name not in there}
+
+
+def _gone_healths(
+    gone: dict[str, int], now: datetime, thresholds: ThresholdsInForce
+) -> Iterator[FlowHealth]:
+    if not gone:
+        return
+    day = _usual.read(TEN_MINUTES, partial(curves, TEN_MINUTES, now, with_durations=False))
+    for name, open_letters in sorted(gone.items()):
+        yield FlowHealth(
+            name,
+            open_letters=open_letters,
+            new_letters=day[name, ""].total("letters"),
+            thresholds=thresholds.of_flow(name),
+        )
+
+
 def _ended(curve: Curve) -> int:
     return curve.total("completed") + curve.total("failed")
 
@@ -319,6 +359,7 @@ def _queue_healths(
             flow=queue.flow,
             taken=queue.taken,
             size=queue.size,
+            is_first=queue.is_first,
             ready_for=queue.ready_for,
             is_paused=queue.is_paused,
             is_worked_on=queue.pk in moving,

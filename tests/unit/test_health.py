@@ -306,5 +306,11 @@ def test_each_alarm_says_what_to_do_and_where() -> None:
 def test_sentences_have_the_figures() -> None:
     said = " ".join(alarm.sentence for alarm in everything())
 
-    for part in ("100 of 100 messages", "10 of 100 runs", "10.0%", "was 1.0%", "3 dead letters"):
+    for part in (
+        "100 of 100 messages",
+        "10 of 100 ends of runs",
+        "10.0%",
+        "was 1.0%",
+        "3 dead letters",
+    ):
         assert part in said

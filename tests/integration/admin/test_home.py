@@ -17,10 +17,12 @@ from flows.admin.home import MOST_FLOWS, number, short
 from flows.admin.sparkline import sparkline
 from flows.models import (
     Consumer,
+    CountsClock,
     DeadLetter,
     Flow,
     FlowTotals,
     Message,
+    Queue,
     QueueState,
     RefusedStarts,
     Right,
@@ -165,6 +167,60 @@ def test_dead_letters_raise_an_alarm_with_a_link_until_they_are_decided(client):
         engine.discard(letter)
     assert rules(client) == []
     assert row_of(client, "flow")["dead"] == "0"
+
+
+def test_dead_letters_of_a_deleted_flow_stay_on_home(client):
+    flow = make_flow(codes=[REJECT])
+    start(times=2)
+    work_until_idle(flow)
+    count()
+    Flow.objects.filter(pk=flow.pk).delete()
+    make_flow("other", codes=[ECHO])
+
+    content = home(client).content.decode()
+    [row] = home(client).context["alarms"]
+    assert "2 dead letters of the former flow flow" in row["alarm"].sentence
+    assert "2 dead letters of the former flow flow" in content
+    [letters] = [each for each in home(client).context["figures"] if each["name"] == "Dead letters"]
+    assert letters["value"] == "2"
+    assert client.get(row["url"]).context["cl"].result_count == 2
+
+    for letter in DeadLetter.objects.open():
+        engine.discard(letter)
+    assert rules(client) == []
+
+
+def test_a_full_queue_behind_the_first_step_refuses_no_starts(client):
+    make_flow(codes=[ECHO, ECHO])
+    Queue.objects.update(size=10)
+    QueueState.objects.update(depth=10)
+
+    advice = {row["alarm"].queue: row["alarm"].advice for row in home(client).context["alarms"]}
+
+    assert "starts are refused with 429. " in advice["flow-0"]
+    assert "429" not in advice["flow-1"]
+    assert "the steps before it wait. " in advice["flow-1"]
+
+
+def test_a_run_that_is_reprocessed_ends_again_for_the_alarm_and_the_figures(client):
+    flow = make_flow(codes=[REJECT])
+    start(times=5)
+    work_until_idle(flow)
+    count()
+    script = flow.steps.get().script
+    script.code = ECHO
+    script.save()
+    for letter in DeadLetter.objects.open():
+        engine.reprocess(letter, newest_script=True)
+    work_until_idle(flow)
+    CountsClock.objects.update(sampled_at=None)
+    count()
+
+    [row] = home(client).context["alarms"]
+    figures = {each["name"]: each["value"] for each in home(client).context["figures"]}
+
+    assert "5 of 10 ends of runs in the last hour were failures, 50.0%" in row["alarm"].sentence
+    assert (figures["Started"], figures["Completed"], figures["Failed"]) == ("5", "5", "5")
 
 
 def test_a_queue_that_stands_still_raises_an_alarm_and_one_that_moves_does_not(client):

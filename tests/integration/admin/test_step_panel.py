@@ -257,7 +257,11 @@ def test_the_second_to_save_in_the_panel_sees_the_conflict(
             {"code": "def run(m, context): return m"},
             "Runs under way finish on the version",
         ),
-        ("queue", {"size": "10"}, "more than the new size"),
+        (
+            "queue",
+            {"size": "10"},
+            "more than the new size. They stay, and the steps before it wait",
+        ),
         ("step", {"threads": "7"}, "Runs under way finish on the version"),
     ],
 )
