@@ -82,7 +82,15 @@ def files(flow_name: str | None = None) -> list[Path]:
         return []
     root = _required_folder()
     below = root / _folder_of(flow_name) if flow_name else root
-    return sorted(below.rglob(f"*{ENDING}"), key=order_of)
+    # `rglob` would leave out a folder that it may not read, and an erasure what is in it.
+    every = os.walk(below, onerror=_raise_unless_gone)
+    found = (Path(at, name) for at, _, names in every for name in names)
+    return sorted((path for path in found if path.name.endswith(ENDING)), key=order_of)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def order_of(path: Path) -> tuple[Path, tuple[str, int]]:
@@ -157,7 +165,9 @@ def _file_to_append_to(below: Path, now: datetime) -> Path:
         below.mkdir(_MODE)
         _sync_folder(below.parent)
     day = f"{now:%Y-%m-%d}"
-    last = max((_number(path)[1] for path in below.glob(f"{day}.*{ENDING}")), default=0)
+    names = (path.name for path in below.iterdir())
+    own = (name for name in names if name.startswith(f"{day}.") and name.endswith(ENDING))
+    last = max((_number(below / name)[1] for name in own), default=0)
     path = below / f"{day}.{last}{ENDING}"
     if last and path.stat().st_size < MOST_BYTES and is_whole(path):
         return path

@@ -1,8 +1,13 @@
 """Runs are archived before they are purged, read back and erased there."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -281,3 +286,36 @@ def test_a_folder_whose_volume_is_missing_is_not_made_and_nothing_is_lost(folder
         str(archived.pk),
         str(left.pk),
     }
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Have this process be a user that owns nothing; root reads every folder."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(12345)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_flow_whose_folder_cannot_be_read_is_not_left_out_silently(settings):
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        settings.ASYNCENGINE_ARCHIVE_DIR = name
+        for flow in ("one", "other"):
+            ended(archived_flow(flow))
+        purge_later()
+        closed, other = sorted(each for each in Path(name).iterdir() if each.is_dir())
+        other.chmod(0o755)
+        closed.chmod(0o000)
+
+        with without_rights(), pytest.raises(PermissionError) as error:
+            files()
+        closed.chmod(0o770)
+
+        assert error.value.filename == str(closed)
+        assert [path.parent for path in files()] == [closed, other]
+        assert files("never archived") == []
