@@ -12,6 +12,7 @@ import pytest
 from scripts.host.sandbox import SCRIPT_UIDS
 from scripts.pool.host_pool import HostPool
 from scripts.pool.zygote_client import SharedZygote
+from tests.acceptance.processes import is_at_work
 from tests.hosts.pools import ECHO, run_all
 from tests.waiting import wait_for
 
@@ -87,11 +88,11 @@ def test_pools_go_on_with_zygotes_of_their_own_where_the_shared_one_is_killed(
     shared: SharedZygote, pools: tuple[HostPool, HostPool]
 ):
     error_of(pools[0])
-    hosts = hosts_of(shared)
+    hosts = psutil.Process(shared._process.pid).children()
 
     os.kill(shared._process.pid, signal.SIGKILL)
     errors = [error_of(pool) for pool in pools]
 
     assert errors == [None, None]
-    assert not any(map(psutil.pid_exists, hosts))
+    wait_for(lambda: not any(map(is_at_work, hosts)), what="the end of the hosts")
     assert shared.has_ended()
