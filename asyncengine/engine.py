@@ -269,6 +269,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("flows/times.js"),
         lambda request: static("flows/accessible.js"),
         lambda request: static("flows/once.js"),
+        lambda request: static("flows/drafts.js"),
     ],
     "DASHBOARD_CALLBACK": "flows.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "flows.admin.navigation.sidebar"},

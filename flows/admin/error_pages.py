@@ -51,6 +51,7 @@ def page(request: HttpRequest, status: int, title: str, text: str) -> HttpRespon
         "text": text,
         "status": status,
         "is_nav_sidebar_enabled": is_inside,
+        "is_not_saved": request.method == "POST",
     }
     name = "inside" if is_inside else "alone"
     template = f"admin/flows/error/{name}.html"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from unfold.forms import AuthenticationForm
 
 from flows.access.addresses import caller_network
@@ -45,9 +48,22 @@ class LoginForm(AuthenticationForm):
 
 def login_page(request: HttpRequest) -> HttpResponse:
     """Answer as Django's page does, with 429 and Retry-After after too many failed logins."""
-    response = site.login(request, {"issuer_login": way_in(request)})
+    context = {"issuer_login": way_in(request), "session_ended": _comes_from_a_page(request)}
+    response = site.login(request, context)
     form = (getattr(response, "context_data", None) or {}).get("form")
     if refusal := getattr(form, "refusal", None):
         response.status_code = refusal.status
         response["Retry-After"] = refusal.headers["Retry-After"]
     return response
+
+
+def _comes_from_a_page(request: HttpRequest) -> bool:
+    """Say whether a page of ours led here, which had been opened with a session."""
+    came_from = urlsplit(request.headers.get("Referer", ""))
+    home = reverse("admin:index")
+    return (
+        REDIRECT_FIELD_NAME in request.GET
+        and came_from.netloc == request.get_host()
+        and came_from.path.startswith(home)
+        and came_from.path not in {reverse("admin:login"), reverse("admin:logout")}
+    )

@@ -27,6 +27,8 @@ class WriteOnlyWidget(UnfoldAdminTextareaWidget):
             attrs={
                 "rows": 3,
                 "autocomplete": "off",
+                # Its form is not kept in the browser: drafts.js.
+                "data-secret": "",
                 "spellcheck": "false",
                 "style": "-webkit-text-security: disc;",
             }

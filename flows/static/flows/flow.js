@@ -35,6 +35,7 @@
             window.addEventListener("beforeunload", (event) => {
                 if (this.isChanged) event.preventDefault();
             });
+            document.addEventListener("engine:leaves", () => this.saved());
         }
 
         load(url) {

@@ -42,7 +42,7 @@ and again. This module
   const two = (number) => String(number).padStart(2, "0");
   const clock = (at) => [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
 
-  const showStale = (part) => {
+  const showStale = (part, login = "") => {
     const since = answered.get(part.getAttribute("hx-get")) ?? loaded;
     let note = part.querySelector(`.${STALE}`);
     if (note === null) {
@@ -53,6 +53,16 @@ and again. This module
     }
     note.textContent = `Not up to date since ${clock(since)}`;
     note.title = since.toISOString();
+    if (login) {
+      const link = document.createElement("a");
+      link.href = login;
+      link.textContent = "log in";
+      link.addEventListener("click", (event) => {
+        event.preventDefault();
+        window.engineSession.logIn(login);
+      });
+      note.append(". Your session has ended: ", link);
+    }
   };
 
   const isAnotherPage = (xhr, part) => {
@@ -83,7 +93,7 @@ and again. This module
       event.detail.shouldSwap = false;
       event.detail.isError = false;
       if (xhr.status !== 200 || isAnotherPage(xhr, part)) {
-        showStale(part);
+        showStale(part, window.engineSession?.loginOf(xhr.responseURL));
       }
       return;
     }

@@ -134,7 +134,8 @@
             data.set("is_last", this.last.checked);
             const answer = await fetch(this.root.dataset.trialUrl, { method: "POST", body: data });
             const isJson = (answer.headers.get("Content-Type") || "").includes("application/json");
-            if (!isJson) throw new Error(`The server answered ${answer.status}. Is your session still valid?`);
+            if (window.engineSession?.loginOf(answer.url)) throw new Error("Your session has ended. Save: after the login you can send again what you wrote.");
+            if (!isJson) throw new Error(`The server answered ${answer.status}.`);
             return answer.json();
         }
 
