@@ -252,6 +252,7 @@ OTHER_PAGES = [
     Page("flows_rolemapping_own_view", ACTION),
     # It leads to a page for the user's own token alone.
     Page("own_tokens_revoke", ACTION),
+    Page("own_tokens_made", ACTION),
     *(Page(f"scripts_script_{each}", ACTION) for each in ("trial", "trial_new")),
     *(Page(each, ACTION) for each in ("login", "logout", "view_on_site")),
 ]

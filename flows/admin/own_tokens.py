@@ -22,7 +22,7 @@ from flows.access.tokens import (
     token_name,
     valid_tokens,
 )
-from flows.admin.token_made import token_made
+from flows.admin.token_made import lead_to, token_made
 from flows.errors import PasswordChanged, TooManyTokens
 from flows.identity.users import is_external
 from flows.models import TokenName
@@ -62,6 +62,7 @@ def urls(model_admin: Any) -> list[URLPattern]:
 
     return [
         page("mine/", own_tokens, "own_tokens"),
+        page("mine/made/", token_made, "own_tokens_made"),
         page("mine/<slug:key>/revoke/", revoke, "own_tokens_revoke"),
     ]
 
@@ -71,7 +72,7 @@ def own_tokens(request: HttpRequest, model_admin: Any) -> HttpResponse:
     # The tokens of an external user would go on where the provider has ended the login.
     form = None if is_external(request.user) else OwnTokenForm(request.POST or None)
     if form and form.is_valid() and (made := _made(request, form)):
-        return token_made(request, model_admin, made, reverse("admin:own_tokens"))
+        return lead_to(request, made, reverse("admin:own_tokens"))
     context = {
         **model_admin.admin_site.each_context(request),
         "title": "My API tokens",

@@ -31,7 +31,7 @@ from flows.access.tokens import (
 from flows.admin import own_tokens
 from flows.admin.display import list_of, shown_time
 from flows.admin.registering import unregister_stock
-from flows.admin.token_made import token_made
+from flows.admin.token_made import lead_to
 from flows.models import TokenName
 from flows.models.users import all_users, user_name_field
 from scripts.admin.bulk import bulk_action
@@ -123,7 +123,7 @@ class TokenAdmin(ModelAdmin):
         self, request: HttpRequest, obj: AuthToken, post_url_continue: str | None = None
     ) -> HttpResponse:
         made = NewToken(request.made_token, obj)  # type: ignore[attr-defined]
-        return token_made(request, self, made, list_of(Token))
+        return lead_to(request, made, list_of(Token))
 
     @display(description="name", ordering="name")
     def shown_name(self, token: Any) -> str:

@@ -6,10 +6,13 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 
 from flows.access.tokens import make_token
+from flows.admin import token_made
+from flows.admin.token_made import SHOWN_BEFORE
 from flows.models import AuditEntry
 from tests.integration.admin.pages import messages_of
 
@@ -36,7 +39,7 @@ def call(text: str) -> int:
 def test_a_token_is_made_shown_once_listed_and_revoked(staff, page):
     client, user = staff
 
-    made = client.post(page, {"name": "billing", "days": "30"})
+    made = client.post(page, {"name": "billing", "days": "30"}, follow=True)
 
     text, token = made.context["made_token"], made.context["token_name"]
     assert (token, made["Cache-Control"].split(",")[0]) == ("billing", "max-age=0")
@@ -57,6 +60,29 @@ def test_a_token_is_made_shown_once_listed_and_revoked(staff, page):
     assert call(text) == 401
     assert client.post(revoke).status_code == 404
     assert AuditEntry.objects.filter(verb="delete", name__startswith="billing (").exists()
+
+
+def test_loading_the_page_of_a_new_token_again_makes_no_other_and_shows_it_no_more(staff, page):
+    client, _ = staff
+    made = client.post(page, {"name": "ci", "days": "30"})
+    kept = Session.objects.get(pk=client.session.session_key).get_decoded()["made_token"]
+
+    text = client.get(made["Location"]).context["made_token"]
+    again = client.get(made["Location"], follow=True)
+
+    assert text not in str(kept)
+    assert messages_of(again) == [SHOWN_BEFORE]
+    assert [row.name for row in again.context["tokens"]] == ["ci"]
+    assert text not in again.content.decode()
+    assert "made_token" not in client.session
+
+
+def test_a_token_whose_page_is_opened_late_is_shown_no_more(staff, page, monkeypatch):
+    client, _ = staff
+    made = client.post(page, {"name": "ci", "days": "30"})
+    monkeypatch.setattr(token_made, "KEPT_SECONDS", 0.0)
+
+    assert messages_of(client.get(made["Location"], follow=True)) == [SHOWN_BEFORE]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_a_user_is_put_into_a_role(client, world, superuser):
 def test_a_new_token_is_shown_once_and_works(client, superuser):
     add = reverse("admin:knox_authtoken_add")
 
-    response = client.post(add, form_data(client.get(add)))
+    response = client.post(add, form_data(client.get(add)), follow=True)
 
     assert response.status_code == 200
     assert "no-store" in response["Cache-Control"]
@@ -103,7 +103,7 @@ def test_a_new_token_is_shown_once_and_works(client, superuser):
 def test_a_token_is_called_by_its_name_wherever_it_is_shown(client, superuser):
     add = reverse("admin:knox_authtoken_add")
 
-    made = client.post(add, form_data(client.get(add)) | {"name": " billing <1> "})
+    made = client.post(add, form_data(client.get(add)) | {"name": " billing <1> "}, follow=True)
 
     token = AuthToken.objects.get()
     assert str(token) == f"billing <1> ({token.token_key}… of {superuser})"

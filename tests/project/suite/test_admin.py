@@ -257,7 +257,7 @@ def test_a_token_is_made_for_oneself_alone(clerk: User, boss: User, client_of: A
 
     shown = client_of(clerk).get(page)
     refused = client_of(clerk).post(page, {"user": str(boss.pk)})
-    made = client_of(clerk).post(page, {"user": str(clerk.pk)})
+    made = client_of(clerk).post(page, {"user": str(clerk.pk)}, follow=True)
 
     assert list(shown.context["adminform"].form.fields["user"].queryset) == [clerk]
     assert refused.context["errors"]
