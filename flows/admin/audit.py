@@ -49,6 +49,7 @@ VERBS = (
     "pause",
     "resume",
     "reprocess",
+    "start again",
     "reprocess many",
     "stop",
     "go on",

@@ -9,6 +9,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -16,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from flows import engine
+from flows.access.audit import record
 from flows.access.rights import rights_on
 from flows.admin.by_role import has_right, has_right_somewhere
 from flows.admin.display import page_of
@@ -58,6 +60,21 @@ def to_start_again(
     return finished, notes
 
 
+def states_of(runs: list[Run]) -> str:
+    """Say how many runs are in which state, and what it means to start completed ones again."""
+    counts = Counter(run.status for run in runs)
+    if not counts[Run.Status.COMPLETED]:
+        return ""
+    states = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+    return f"Of these runs: {states}. What a completed one has done is done a second time."
+
+
+def done_already(run: Run) -> str:
+    if run.status != Run.Status.COMPLETED:
+        return ""
+    return "The run has COMPLETED: what it has done is done a second time."
+
+
 class RunAgain(Base):
     """The part of the runs' admin that starts them again."""
 
@@ -91,7 +108,9 @@ class RunAgain(Base):
             "Start a new run with the payload of {obj}?",
             "It goes through the flow as it is now, from its first step. This run stays as it is.",
             "Start a new run",
+            asks_reason=True,
         ),
+        done_already,
         description="Start again",
         icon="replay",
         permissions=["start_again"],
@@ -99,23 +118,28 @@ class RunAgain(Base):
     def start_again(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = self.seen_run(request, UUID(object_id))
         try:
-            started = _started(request, run)
+            started = _started_because(request, run, form.cleaned_data.get("reason", ""))
         except FlowError as error:
             self.message_user(request, str(error), messages.ERROR)
             return leave_dialog(page_of(run))
         return leave_dialog(self._page_of_new(request, run, started))
+
+    def bulk_name(self, run: Run) -> str:
+        return f"{run} of {run.flow_version.flow_name}, {run.status}"
 
     @bulk_action(
         "Start again",
         "For each a new run is started with its payload, through the flow as it is now.",
         to_start_again,
         permissions=["start_again"],
+        asks_reason=True,
+        warn=states_of,
     )
     def start_selected_again(self, request: HttpRequest, runs: list[Run], reason: str) -> None:
         refused: Counter[str] = Counter()
         for run in runs:
             try:
-                _started(request, run)
+                _started_because(request, run, reason)
             except FlowError as error:
                 refused[str(error)] += 1
         if started := len(runs) - refused.total():
@@ -228,3 +252,12 @@ def _rights(request: HttpRequest, run: Run) -> set[str]:
 
 def _started(request: HttpRequest, run: Run, **options: Any) -> engine.Started:
     return run_again(run, _rights(request, run), user=request.user, **options).started
+
+
+def _started_because(request: HttpRequest, run: Run, reason: str) -> engine.Started:
+    """Start it as it was, and record who has done so and why."""
+    with transaction.atomic():
+        started = _started(request, run)
+        after = {"new run": str(started.correlation_id)}
+        record("start again", run, after=after, reason=reason, user=request.user)
+    return started

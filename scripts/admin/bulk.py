@@ -21,10 +21,18 @@ MOST_NAMES = 20
 # Takes the admin, the request and the selected rows; returns those that the action would change,
 # and sentences about those that it leaves out.
 Choose = Callable[[Any, HttpRequest, list[Any]], tuple[list[Any], list[str]]]
+# Takes the rows that would change; returns what the page warns of before it is confirmed.
+Warn = Callable[[list[Any]], str]
 
 
 def bulk_action(
-    verb: str, text: str, choose: Choose, *, permissions: Sequence[str], asks_reason: bool = False
+    verb: str,
+    text: str,
+    choose: Choose,
+    *,
+    permissions: Sequence[str],
+    asks_reason: bool = False,
+    warn: Warn | None = None,
 ) -> Callable[[Callable[..., None]], Any]:
     """Make an action that asks first, of a method that takes the rows and the reason.
 
@@ -45,8 +53,9 @@ def bulk_action(
                 return None
             rows, notes = choose(self, request, selected)
             if CONFIRMED not in request.POST:
-                about = {"verb": verb, "text": text, "asks_reason": asks_reason}
-                return _question(self, request, rows, {**about, "notes": notes})
+                about: dict[str, Any] = {"verb": verb, "text": text, "asks_reason": asks_reason}
+                about |= {"warning": warn(rows) if warn else "", "notes": notes}
+                return _question(self, request, rows, about)
             for note in notes:
                 self.message_user(request, note, messages.WARNING)
             if rows:
