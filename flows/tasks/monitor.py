@@ -17,6 +17,7 @@ import django_q.monitor
 from django.conf import settings
 from django.db import connections
 from django_q.signals import post_execute
+from django_q.tasks import async_chain
 from django_q.utils import get_func_repr
 
 from flows.store.troubles import DATABASE_ERRORS, trouble_of
@@ -38,14 +39,16 @@ class Monitor:
 
     def run(self, results: Any) -> None:
         """Store results until the STOP."""
-        with _errors_raised():
+        with _fitted():
             for task in iter(results.get, STOP):
                 self._record(task)
 
     def _record(self, task: dict[str, Any]) -> None:
         name = f"'{get_func_repr(task['func'])}' ({task['name']})"
+        # Shared by all tries: what one of them has enqueued is gone from it.
+        chain = list(task.get("chain") or ())
         try:
-            self._until_it_passes(lambda: self._store(task))
+            self._until_it_passes(lambda: self._store(task | {"chain": chain}))
         except Exception:
             logger.exception("the result of the task %s is not stored", name)
         try:
@@ -57,10 +60,6 @@ class Monitor:
             django_q.monitor.logger.error("Failed %s - %s", name, task["result"])
 
     def _store(self, task: dict[str, Any]) -> None:
-        # Each try begins anew: the functions take from what they are given.
-        task = dict(task)
-        if task.get("chain"):
-            task["chain"] = list(task["chain"])
         if task.get("cached", False):
             django_q.monitor.save_cached(task, self.broker)
         else:
@@ -104,11 +103,19 @@ class _Raises(logging.LoggerAdapter[logging.Logger]):
             raise error
 
 
+def _go_on(chain: list[Any], **options: Any) -> None:
+    """Enqueue the next task of a chain. It is empty then, so that another try enqueues none."""
+    async_chain(list(chain), **options)
+    chain.clear()
+
+
 @contextmanager
-def _errors_raised() -> Iterator[None]:
-    before = django_q.monitor.logger
-    django_q.monitor.logger = _Raises(before)
+def _fitted() -> Iterator[None]:
+    """Have what django-q2 calls there raise its errors, and go on with a chain once."""
+    its = django_q.monitor
+    before = its.logger, its.async_chain
+    its.logger, its.async_chain = _Raises(its.logger), _go_on
     try:
         yield
     finally:
-        django_q.monitor.logger = before
+        its.logger, its.async_chain = before

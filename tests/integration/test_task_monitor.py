@@ -65,10 +65,11 @@ def test_result_is_stored_when_the_database_takes_it_again(signal, model, code, 
     assert caplog.text.count(WAITS) == 1
 
 
-def test_chain_goes_on_once_though_its_result_waited(caplog):
+@pytest.mark.parametrize("model", [OrmQ, Task])
+def test_chain_goes_on_once_though_its_result_waited(model, caplog):
     async_chain([("tests.tasks.double", (number,)) for number in range(3)])
 
-    with refused(pre_save, OrmQ, lambda: refuse(CODES[0]), 1):
+    with refused(pre_save, model, lambda: refuse(CODES[0]), 1):
         work(QueueBroker())
     for _ in range(2):
         work(QueueBroker())
