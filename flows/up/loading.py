@@ -1,4 +1,4 @@
-"""Loads what the processes of `manage.py up` share. It makes no thread and no connection."""
+"""Loads what the processes of `manage.py up` share. It makes no thread and leaves no connection."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 import django
+from django.db import connections
 from django.urls import get_resolver
 
 from scripts.host.forks import prepare_for_forks
@@ -28,6 +29,8 @@ def load_web() -> None:
     _ = get_resolver().url_patterns
     import_module("asyncengine.asgi")
     import_module("granian.cli")
+    # What a project reads as it is loaded opens one, and all forks would talk on it.
+    connections.close_all()
     prepare_for_forks()
 
 

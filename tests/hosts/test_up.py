@@ -43,3 +43,36 @@ def test_what_is_loaded_for_the_forks_leaves_out_what_others_need_alone():
     )
 
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_a_connection_that_a_project_opens_as_it_is_loaded_is_closed_before_the_forks(
+    tmp_path: Path,
+):
+    (tmp_path / "asks.py").write_text(
+        "from django.apps import AppConfig\n"
+        "class Asks(AppConfig):\n"
+        "    name = 'asks'\n"
+        "    path = '.'\n"
+        "    def ready(self):\n"
+        "        from django.db import connection\n"
+        "        connection.ensure_connection()\n"
+    )
+    (tmp_path / "asking.py").write_text(
+        "from asyncengine.settings import *\nINSTALLED_APPS = [*INSTALLED_APPS, 'asks.Asks']\n"
+    )
+    program = (
+        "from flows.up.loading import load_all; load_all()\n"
+        "from django.db import connections\n"
+        "assert [each.connection for each in connections.all()] == [None]\n"
+    )
+    own = {"ASYNCENGINE_DATA_DIR": f"{tmp_path}", "DJANGO_SETTINGS_MODULE": "asking"}
+    path = os.pathsep.join([f"{tmp_path}", f"{ROOT}"])
+
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | own | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+    assert finished.returncode == 0, finished.stderr
