@@ -42,8 +42,8 @@ class Restoration:
     record: Any
     steps: list[Any] = field(default_factory=list)
     mappings: list[Any] = field(default_factory=list)
-    # Schedules and alert thresholds.
-    others: list[Any] = field(default_factory=list)
+    schedules: list[Any] = field(default_factory=list)
+    thresholds: list[Any] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     # What is restored beside the flow, by name.
     scripts: list[str] = field(default_factory=list)
@@ -71,8 +71,13 @@ def deleted_flows() -> list[Any]:
 
 def plan_restoration(record: Any, user: Any) -> Restoration:
     """Return what would be restored, and what is in the way."""
-    others = [*_rows_of(FlowSchedule, record), *_thresholds_of(record)]
-    plan = Restoration(record, _steps_of(record), _rows_of(RoleMapping, record), others)
+    plan = Restoration(
+        record,
+        _steps_of(record),
+        _rows_of(RoleMapping, record),
+        _rows_of(FlowSchedule, record),
+        _thresholds_of(record),
+    )
     if Flow.objects.filter(pk=record.id).exists():
         plan.problems.append("It is there again.")
     elif Flow.objects.filter(name=record.name).exists():
@@ -98,7 +103,7 @@ def restore(record: Any, user: Any) -> Flow:
         flow.save(force_insert=True)
         for step in plan.steps:
             _restore_step(flow, step)
-        for other in plan.others:
+        for other in (*plan.schedules, *plan.thresholds):
             _restore_row(flow, other)
         _restore_mappings(flow, plan.mappings, user)
         _take_versions(flow, record)

@@ -9,7 +9,16 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from flows import engine
-from flows.models import AlertThresholds, AuditEntry, Flow, Queue, RoleMapping, Run, Step
+from flows.models import (
+    AlertThresholds,
+    AuditEntry,
+    Flow,
+    FlowSchedule,
+    Queue,
+    RoleMapping,
+    Run,
+    Step,
+)
 from scripts.models import Library, Script
 from tests.builders import ECHO, make_flow, work_until_idle
 from tests.integration.admin.pages import messages_of
@@ -49,6 +58,20 @@ def test_deleted_flow_is_listed_with_its_user_and_restored_with_its_steps(client
     assert steps_of(restored) == before
     assert "The flow orders is restored." in messages_of(response)
     assert "orders" not in [record.name for record in client.get(LIST).context["records"]]
+
+
+def test_the_page_of_a_restoration_names_schedules_and_thresholds(client, orders):
+    FlowSchedule.objects.create(flow=orders, name="nightly", cron="0 3 * * *")
+    FlowSchedule.objects.create(flow=orders, name="old", cron="0 4 * * *", active=False)
+    AlertThresholds.objects.create(flow=orders, new_letters=7)
+    orders.delete()
+    record = Flow.history.filter(name="orders", history_type="-").first()
+
+    shown = " ".join(client.get(f"{LIST}{record.pk}/").content.decode().split())
+
+    assert "The schedule nightly, 0 3 * * * in UTC: <strong>it starts runs from then on" in shown
+    assert "The schedule old, 0 4 * * * in UTC: it is inactive" in shown
+    assert "Its alert thresholds" in shown
 
 
 def test_restored_flow_runs_and_has_its_versions_and_runs_again(client, orders):
