@@ -22,7 +22,7 @@ from flows.access.rights import rights_on
 from flows.admin.by_role import has_right, has_right_somewhere
 from flows.admin.display import page_of
 from flows.admin.starting import first_step_of, refuse_payload
-from flows.errors import FlowError, InputNotKept, PayloadInvalid
+from flows.errors import FlowError, InputNotKept, PayloadErased, PayloadInvalid
 from flows.models import Right, Run, StepVersion
 from flows.run_again import begins_within, may_edit_within, payload_kept, run_again
 from scripts.admin.bulk import bulk_action
@@ -164,11 +164,16 @@ class RunAgain(Base):
             return redirect(page_of(run))
 
     def _again(self, request: HttpRequest, run: Run, step: StepVersion | None) -> HttpResponse:
+        if run.erased_at:
+            # Neither as it was, nor with another payload: there is nothing to ask.
+            raise PayloadErased
         kept, not_kept = _kept(run, step)
         is_editable = not begins_within(step) or may_edit_within(_rights(request, run))
         shown = "{}" if kept is None else pretty_json(kept)
         posted = request.POST if request.method == "POST" else None
         form = AgainForm(posted, initial={"payload": shown}) if is_editable else None
+        if form and kept is None:
+            form.fields["payload"].help_text = "What the new run gets."
         faults: list[dict[str, str]] = []
         if posted is not None and (form is None or form.is_valid()):
             given = form.cleaned_data["payload"].replace("\r\n", "\n") if form else shown

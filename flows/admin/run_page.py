@@ -111,6 +111,8 @@ def _again(run: Run, told: StepStory) -> dict[str, str] | None:
     """Return where a new run begins at this step, or why none can; None: no message came here."""
     if not told.attempts and not told.messages and not told.letters:
         return None
+    if run.erased_at:
+        return {"why": why_not_kept(run)}
     if told.is_branched:
         return {"why": "Each of its branches had an input of its own."}
     kept = told.input

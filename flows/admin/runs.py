@@ -160,7 +160,7 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunErasing, RunList, LongTexts, 
 
     def _again_url(self, request: HttpRequest, run: Run) -> str:
         """Return where the payload is edited for a new run, "" where there can be none."""
-        is_over = run.status in Run.FINISHED
+        is_over = run.status in Run.FINISHED and not run.erased_at
         if not (is_over and self.may_start(request, run) and self.sees_payloads(request, run)):
             return ""
         return reverse("admin:flows_run_again", args=[run.pk])

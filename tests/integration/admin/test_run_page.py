@@ -514,5 +514,39 @@ def test_the_payloads_are_erased_after_a_dialog_that_counts_them(client):
     page = client.get(page_of(run)).content.decode()
     assert "Its payloads were erased" in page
     assert "Zeiglmeier" not in page
-    assert "Start again" not in page
-    assert url not in page
+    for link in ("Start again", "and start again", "Open the start form", url):
+        assert link not in page
+
+
+@pytest.mark.django_db
+def test_a_run_that_was_erased_offers_no_start_and_its_form_leads_back(client):
+    flow = make_flow(codes=[ECHO, ECHO])
+    run = start({"secret": "Zeiglmeier"})
+    work_until_idle(flow)
+    answer_dialog(client, reverse("admin:flows_run_erase", args=[run.pk]))
+
+    page = client.get(page_of(run)).content.decode()
+    addresses = [
+        reverse("admin:flows_run_again", args=[run.pk]),
+        *(reverse("admin:flows_run_from_step", args=[run.pk, place]) for place in (0, 1)),
+    ]
+
+    assert page.count("It cannot start again from this step. Its payloads were erased.") == 2
+    for address in addresses:
+        assert address not in page
+        response = client.get(address, follow=True)
+        assert response.redirect_chain == [(page_of(run), 302)]
+        assert "The payloads of the run were erased." in messages_of(response)
+
+
+@pytest.mark.django_db
+def test_the_form_of_a_run_whose_payload_was_not_kept_promises_no_copy(client):
+    flow = make_flow(codes=[ECHO])
+    Flow.objects.update(keep=Keep.NOTHING)
+    run = start({"a": 1})
+    work_until_idle(flow)
+
+    page = client.get(reverse("admin:flows_run_again", args=[run.pk])).content.decode()
+
+    assert "What the new run gets." in page
+    assert "exactly what this one got" not in page
