@@ -7,7 +7,8 @@ unfold's menus open at elements that are no buttons. This module
 - moves the focus into a dialog, keeps it there, and moves it back when the dialog closes;
 - gives names to what unfold, Django and select2 leave without one, and marks the main part;
 - keeps the names of icons, such as `play_arrow`, out of the names of buttons;
-- lets Tab reach what scrolls and has nothing else to reach.
+- lets Tab reach what scrolls and has nothing else to reach;
+- goes to the first field that was refused, which may be far below.
 */
 (() => {
   "use strict";
@@ -200,6 +201,20 @@ unfold's menus open at elements that are no buttons. This module
   const firstOf = (dialog) =>
     focusableIn(dialog).find((each) => each.matches("input, select, textarea")) ??
     focusableIn(dialog)[0];
+
+  const goToRefused = () => {
+    const refused = [...document.querySelectorAll('#main [aria-invalid="true"]')];
+    const field = refused.find((each) => isShown(each) || each.editor);
+    if (!field) {
+      return;
+    }
+    (field.editor ?? field).focus();
+    const shown = field.editor?.container ?? field;
+    shown.scrollIntoView({ block: "center" });
+  };
+
+  // Alpine shows the page, and scripts make the editors while it loads.
+  document.addEventListener("alpine:initialized", () => setTimeout(goToRefused));
 
   // In a narrower window more is scrolled.
   window.addEventListener("resize", () => {
