@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unicodedata import normalize
 from urllib.parse import quote
 
 from django.core.exceptions import ValidationError
@@ -11,11 +12,20 @@ from django.db.models import Model
 CONTROL = r"\x00-\x1f\x7f-\x9f"
 CONTROL_CHARACTERS = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0)]))
 
+# They turn the text around a name round, or are not seen: Unicode's Bidi_Control, and blanks of no
+# width.
+HIDDEN_CHARACTERS = frozenset(
+    map(chr, [0x61C, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060])
+) | frozenset(map(chr, [*range(0x2066, 0x206A), 0xFEFF]))
+
 
 def name_fault(name: str) -> str | None:
     """Return the fault of a name, None where there is none."""
     if not name.strip() or CONTROL_CHARACTERS & set(name):
         return "must not be blank or contain control characters"
+    if found := sorted(HIDDEN_CHARACTERS & set(name)):
+        named = ", ".join(f"U+{ord(each):04X}" for each in found)
+        return f"must not contain characters that are not seen or turn the text round: {named}"
     return None
 
 
@@ -37,6 +47,23 @@ def address_note(name: str) -> str:
     """Return a note for a name that callers cannot write into an address as it is; or nothing."""
     written = quote(name, safe="")
     return "" if written == name else f"In addresses the name {name!r} has to be written {written}."
+
+
+def twin_note(obj: Model) -> str:
+    """Return a note for a name that another object of its kind has nearly; or nothing."""
+    name: str = obj.name  # type: ignore[attr-defined]
+    others = type(obj)._default_manager.exclude(pk=obj.pk).values_list("name", flat=True)
+    plain = _plain(name)
+    twins = sorted(other for other in others.iterator() if _plain(other) == plain)
+    if not twins:
+        return ""
+    listed = ", ".join(map(repr, twins[:5]))
+    return f"{listed} has nearly the same name as {name!r}: they are easily confused."
+
+
+def _plain(name: str) -> str:
+    """Return the same for names that differ in case, width and blanks alone."""
+    return "".join(normalize("NFKC", name).casefold().split())
 
 
 def require_name(model: Model, *, in_addresses: bool = False, may_be_star: bool = False) -> None:

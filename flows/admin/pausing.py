@@ -21,7 +21,7 @@ from scripts.admin.base import ConfigurationAdmin
 from scripts.admin.bulk import bulk_action
 from scripts.admin.dialogs import DetailActions, ReasonForm, asking, dialog, leave_dialog
 from scripts.admin.rendering import render_value
-from scripts.names import address_note
+from scripts.names import address_note, twin_note
 
 HELD_BACK = "No message is handed out until it is resumed. Running scripts end as usual."
 HANDED_OUT = "Its messages are handed out again."
@@ -67,15 +67,18 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if "name" in form.changed_data and (note := address_note(obj.name)):
-            self.message_user(request, note, messages.WARNING)
+        if "name" in form.changed_data:
+            for note in filter(None, (address_note(obj.name), twin_note(obj))):
+                self.message_user(request, note, messages.WARNING)
 
     def labelled(self, target: Queue | Flow, state: str, colour: str) -> SafeString:
         """Return the state as a label, and under it who has paused it and why."""
         label = render_value("unfold/helpers/label.html", {"type": colour, "text": state})
         by = f"by {target.paused_by}" if target.paused_by else ""
         told = ": ".join(filter(None, (by, target.pause_reason))) if target.paused else ""
-        return format_html('{}<small class="pause-told">{}</small>', label, told) if told else label
+        if not told:
+            return label
+        return format_html('{}<small class="pause-told" title="{}">{}</small>', label, told, told)
 
     @admin.display(description="state")
     def pause_state(self, target: Queue | Flow) -> str:

@@ -37,6 +37,29 @@ def test_a_flow_or_queue_that_no_address_reaches_is_refused(admin_client: Client
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("model", [Flow, Queue, Script])
+def test_a_name_with_characters_that_are_not_seen_is_refused(admin_client: Client, model: Any):
+    for name in ["x\u202ey", "or\u200bders", "\ufefforders", "a\u2066b"]:
+        said = refused(admin_client, model, name)
+        assert f"U+{ord(max(name)):04X}" in said, said
+    assert not model.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("model", [Flow, Queue])
+def test_a_name_that_another_has_nearly_is_taken_with_a_warning(admin_client: Client, model: Any):
+    url = reverse(f"admin:flows_{model._meta.model_name}_add")
+    data = form_data(admin_client.get(url))
+    model.objects.create(name="orders")
+
+    for name in ("ORDERS", "or ders", "\uff4frders"):
+        made = admin_client.post(url, {**data, "name": name}, follow=True)
+        assert any("nearly the same name" in each for each in messages_of(made)), name
+    other = admin_client.post(url, {**data, "name": "orders-2"}, follow=True)
+    assert not any("nearly the same name" in each for each in messages_of(other))
+
+
+@pytest.mark.django_db
 def test_a_script_with_control_characters_in_its_name_is_refused(admin_client: Client):
     assert "must not" in refused(admin_client, Script, "a\r\nb")
 
