@@ -22,13 +22,15 @@ from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.execution import MAX_MESSAGE_LENGTH, NEVER_SETTLED, Execution, Failed
 from scripts.host.languages.javascript_errors import (
     LIBRARIES,
+    NO_CLASS_CALL,
     NO_MODULE,
     is_never_there,
     is_unknown_name,
     more_about,
     syntax_hint,
-    taken_apart,
 )
+from scripts.host.languages.javascript_marks import MAX_CODE, Marks
+from scripts.host.languages.javascript_tokens import characters
 from scripts.host.languages.key_orders import key_orders
 from scripts.host.languages.loops import loop_after
 from scripts.host.languages.places import pointed_at, shown_line
@@ -112,6 +114,7 @@ class JavaScriptScript:
         self._memory_bytes = int(memory_mb * 2**20 * _MEMORY_SHARE)
         self._worlds = Worlds(self._prelude, compiled_libraries, compiled_code, self._memory_bytes)
         self._may_throw_null = bool(_THROWS_ANYTHING.search(all_code))
+        self._marks: dict[str, Marks | None] = {}
         self._peak_before = 0
         self._world: World | None = None
         self._execution: Execution | None = None
@@ -179,17 +182,28 @@ class JavaScriptScript:
         frame = _ANY_FRAME.match((others if inner else frames).partition("\n")[0])
         if headline != message or not frame or frame["file"] not in self._lines:
             return message, stack
-        lines = self._lines[frame["file"]]
-        line, column = int(frame["line"] or 1), int(frame["column"] or 1)
-        if not inner and (taken := taken_apart(message, lines, line, column)):
-            # The engine has the place before it, or none.
-            name = frame["name"] or "<anonymous>"
-            told, (line, column) = taken
-            return told, f"{told}\n    at {name} ({frame['file']}:{line}:{column})\n{others}"
-        if not frame["line"] or line > len(lines):
+        if message == NO_CLASS_CALL and not inner:
+            # It is thrown within the class.
+            called = _ANY_FRAME.match(others.partition("\n")[0])
+            if called and called["line"] and called["file"] in self._lines:
+                frame, frames = called, others
+                others = others.partition("\n")[2]
+        marks = self._marks_of(frame["file"])
+        if marks is None:
             return message, stack
-        told = more_about(message, lines[line - 1], column, inner[1] if inner else "")
-        return told, f"{told}\n{frames}"
+        line, column = frame["line"] and int(frame["line"]), int(frame["column"] or 1)
+        told, at = more_about(message, marks, line or None, column, inner[1] if inner else "")
+        if at is None or inner:
+            return told, f"{told}\n{frames}"
+        name = frame["name"] or "<anonymous>"
+        return told, f"{told}\n    at {name} ({frame['file']}:{at[0]}:{at[1]})\n{others}"
+
+    def _marks_of(self, file: str) -> Marks | None:
+        """Return what the engine knows of the places of a file, None where it is too large."""
+        if file not in self._marks:
+            code = "\n".join(self._lines[file])
+            self._marks[file] = Marks(code) if len(code) <= MAX_CODE else None
+        return self._marks[file]
 
     def _places_of(self, words: re.Pattern[str]) -> list[str]:
         """Return a frame for each place of words in the code."""
@@ -231,7 +245,9 @@ class JavaScriptScript:
         ):
             return stack
         line, column = int(frame["line"] or 1), int(frame["column"] or 1)
-        found = loop_after("\n".join(self._lines[frame["file"]]), line, column)
+        lines = self._lines[frame["file"]]
+        in_characters = characters(lines[line - 1], column) if line <= len(lines) else column
+        found = loop_after("\n".join(lines), line, in_characters)
         place = f"{frame['file']}:{found or line}:{1 if found else column}"
         name = frame["name"]
         shown = f"    at {name} ({place})" if name else f"    at {place}"
@@ -266,12 +282,17 @@ class JavaScriptScript:
 
     def _stack_lines(self, stack: str) -> Iterator[str]:
         """Yield the lines of a stack, each frame with its line of source."""
-        for line in prelude.without_frames(stack).splitlines():
-            yield _NO_NAME.sub(r"    at \1", line)
+        for line in prelude.without_frames(stack).split("\n"):
             frame = _FRAME.match(line)
             source = self._lines.get(frame[1], []) if frame else []
-            if frame and 0 < int(frame[2]) <= len(source):
-                yield from shown_line(source[int(frame[2]) - 1], int(frame[3]))
+            if frame is None or not 0 < int(frame[2]) <= len(source):
+                yield _NO_NAME.sub(r"    at \1", line)
+                continue
+            code = source[int(frame[2]) - 1]
+            column = characters(code, int(frame[3]))
+            line = f"{line[: frame.start(3)]}{column}{line[frame.end(3) :]}"
+            yield _NO_NAME.sub(r"    at \1", line)
+            yield from shown_line(code, column)
 
 
 def preload() -> None:
@@ -319,11 +340,13 @@ def _compiled(file: str, code: str, source: str, first_line: int) -> bytes:
 
 def _in_code(fault: SyntaxFault, code: str, *, is_library: bool) -> SyntaxFault:
     """Return the fault at its place in the code itself, with a hint where there is one."""
-    message, lines = plain_text(str(fault), MAX_MESSAGE_LENGTH), lines_of(code)
-    if fault.line is None or not lines:
+    message, lines = plain_text(str(fault), MAX_MESSAGE_LENGTH), lines_of(code.rstrip())
+    if fault.line is None or not code:
         return SyntaxFault(message, fault.line and 1)
     line, column = max(1, fault.line), fault.column
-    if line > len(lines):
+    if line <= len(lines):
+        column = characters(lines[line - 1], column)
+    else:
         # A missing end is found behind the last line.
         line, column = len(lines), len(lines[-1]) + 1
         message = "unexpected end: a bracket, a brace or a quote is not closed"

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from scripts.host.languages.javascript_marks import (
+    CALL,
+    COMPUTED,
+    ITERATE,
+    OPEN,
+    READ,
+    WRITE,
+    Marks,
+    Operation,
+)
 
 _CALLS = "use http.get(url) and its like, and await them"
 _TIMES = "there are no timers; retry(seconds) has the message delivered again later"
@@ -46,6 +57,7 @@ _NOT_OURS = re.compile(
     rf"^TypeError: (?:(?P<called>{_OURS})\.\w+ is not a function"
     rf"|.*: (?P<read>{_OURS}) is undefined)$"
 )
+_ALWAYS_THERE = re.compile(rf"(?:{_OBJECTS}|log|setData)$")
 # An assignment, which makes a variable that is not declared.
 _ASSIGNED = r"(?<![\w$.]){0}\s*=(?![=>])"
 # A name that is defined, also as a parameter. What is given to a function may be one there.
@@ -61,21 +73,16 @@ _TYPES = re.compile(
 _RETURN = re.compile(r"^\s*return\b")
 
 _PROPERTY = re.compile(r"cannot (read|set) property '([^']+)' of (undefined|null)$")
-_FUNCTION = re.compile(r"(?:async\s*)?(?:function\b|[\w$]+\s*=>|\([^()]*\)\s*=>)")
 _MAX_SHOWN = 80
+_READ_ONLY = re.compile(r"^TypeError: '([^']+)' is read-only$")
+_NOT_ITERABLE = "TypeError: value is not iterable"
 _NO_OBJECT = "TypeError: Cannot convert undefined or null to object"
 # Names, one of the other, with calls of one level.
 _CHAIN = (
     r"(?!(?:const|let|var|new|await)\b)[A-Za-z_$][\w$]*(?:\??\.[\w$]+|\[[^\[\]\n]*\]|\([^()\n]*\))*"
 )
-# What takes a value apart: an assignment up to the value, a parameter or a loop.
-_PATTERN = re.compile(
-    r"(?P<pattern>\{[^{}=;]*(?:\{[^{}]*\}[^{}=;]*)*\}|\[[^\[\]=;]*\])\s*=(?![=>])\s*(?:await\s+)?"
-    r"|\([^(){}\[\]]*[{\[][^()]*\)\s*(?:=>|\{)|\bfor\s*\(\s*(?:const|let|var)\s*[{\[][^()]*?\sof\b"
-)
-
-# The head of a loop before its value.
-_LOOP = re.compile(r"\bfor\s*\(\s*(?:const|let|var)\s*[{\[][^()]*?\sof\s*$")
+_OPERAND = re.compile(rf"\b(?:in|instanceof)\s*({_CHAIN})\s*(?:[\])}},;]|$)")
+NO_CLASS_CALL = "TypeError: class constructors must be invoked with 'new'"
 
 
 def syntax_hint(line: str, *, is_library: bool) -> str:
@@ -121,141 +128,95 @@ def is_unknown_name(message: str, told: str, codes: Iterable[str]) -> bool:
     return not any(map(given.search, codes))
 
 
-def more_about(message: str, line: str, column: int, native: str) -> str:
+def more_about(
+    message: str, marks: Marks, line: int | None, column: int, native: str
+) -> tuple[str, tuple[int, int] | None]:
     """Return the message of an error with the value that it is about, or with a hint.
 
-    It was thrown at this column of the line, in the function of the engine that `native` names.
+    The engine knows it at this line and column, in the function of the engine that `native` names.
+    Beside the message comes the place of the value where that is another. Where several operations
+    could be meant none is named: a wrong name is worse than none.
     """
     if missing := _UNDEFINED.match(message):
         hint = MISSING.get(missing[1])
-        return f"{message}: {hint}" if hint else message
-    if message == "TypeError: not a function":
-        if native:
-            return f"TypeError: what was given to {native}() is not a function"
-        found = _callee_around(line, column) or _callee(line, column)
-        return f"TypeError: {found} is not a function" if found else message
-    if (read := _PROPERTY.search(message)) and (
-        found := _value_at(line, column)
-        if read[2] == "Symbol.iterator"
-        else _owner(line, column, read[2])
-    ):
-        return f"{message}: {found} is {read[3]}"
-    if native and (given := re.search(rf"\b{re.escape(native)}\s*\(\s*({_CHAIN})\s*[,)]", line)):
-        if message.startswith(_NO_OBJECT) and _shown(given[1]):
-            return f"{message}: {given[1]} is undefined or null"
-        if message == "TypeError: value is not iterable":
-            return f"TypeError: {given[1]}, which was given to {native}(), is not iterable"
-    if message.startswith("TypeError: invalid '") and (found := _value_at(line, column)):
-        return f"{message}: {found} is none"
-    return message
-
-
-def taken_apart(
-    message: str, lines: Sequence[str], line: int, column: int
-) -> tuple[str, tuple[int, int]] | None:
-    """Return the message and the place of a value that is taken apart and is not there.
-
-    The engine knows the place before, or none: the next pattern is meant.
-    """
-    is_array = message.startswith("TypeError: cannot read property 'Symbol.iterator' of ")
-    if not is_array and not message.startswith(_NO_OBJECT):
-        return None
-    if is_array and _value_at(lines[line - 1] if line <= len(lines) else "", column):
-        return None
-    code = "\n".join(lines)
-    start = sum(len(each) + 1 for each in lines[: line - 1]) + column - 1
-    if loop := _LOOP.search(code[start - column + 1 : start]):
-        start += loop.start() - column + 1
-    found = _PATTERN.search(code, start)
-    if found is None:
-        return None
-    shown = " ".join((found["pattern"] or found[0].rstrip("=>{ ")).split())[:_MAX_SHOWN]
-    said = f"{message}: it is taken apart in {shown}"
-    if found["pattern"] and not re.search(r"[{[]", found["pattern"][1:]):
+        return (f"{message}: {hint}" if hint else message), None
+    if native:
+        return _given_to(message, marks, line, native), None
+    if found := _READ_ONLY.match(message):
+        return message, marks.place_of_assignment(found[1], line, column)
+    if message.startswith("TypeError: invalid '") and line:
+        operand = _OPERAND.search(marks.line(line))
+        value = _shown(operand[1]) if operand else ""
+        return (f"{message}: {value} is none" if value else message), None
+    meant = _meant(message, marks, line, column)
+    if not meant:
+        return message, None
+    at = meant[0]
+    place = marks.place_of(at)
+    if len(meant) == 1:
+        is_near = line == place[0] and marks.place(at.first) <= (line, column)
+        return _told(message, at), None if is_near else place
+    if at.pattern and all(at.first <= each.first <= at.last for each in meant):
         # Of a pattern within another it may be a part.
-        value = re.match(rf"({_CHAIN})\s*(?:[;,)}}\n]|$)", code[found.end() :])
-        if value and (named := _shown(value[1])):
-            missing = message.rpartition(" of ")[2] if is_array else "undefined or null"
-            said = f"{message}: {named} is {missing}"
-    before = code[: found.start()]
-    return said, (before.count("\n") + 1, found.start() - before.rfind("\n"))
+        return _taken_apart(message, at), place
+    lines = {marks.place_of(each)[0] for each in meant}
+    return message, None if len(lines) > 1 or line in lines else place
 
 
-def _value_at(line: str, column: int) -> str:
-    """Return the expression of names that begins at the column."""
-    found = re.match(rf"({_CHAIN})\s*[\])}},;]|({_CHAIN})\s*$", line[column - 1 :])
-    return _shown(found[1] or found[2]) if found else ""
+def _meant(message: str, marks: Marks, line: int | None, column: int) -> list[Operation]:
+    """Return the operations that the engine may mean."""
+    if message == NO_CLASS_CALL:
+        return marks.at(CALL, line, column)
+    if message == "TypeError: not a function":
+        loops = [each for each in marks.at(ITERATE, line, column) if each.is_await]
+        return marks.at(CALL, line, column) + loops
+    if message.startswith(_NO_OBJECT):
+        opened = marks.at(OPEN, line, column)
+        return [each for each in opened if not _ALWAYS_THERE.match(each.value)]
+    if message == _NOT_ITERABLE:
+        return marks.at(ITERATE, line, column)
+    if not (read := _PROPERTY.search(message)):
+        return []
+    if read[2] in ("Symbol.iterator", "Symbol.asyncIterator"):
+        return marks.at(ITERATE, line, column)
+    kind = READ if read[1] == "read" else WRITE
+    named = marks.at(kind, line, column, read[2])
+    return named or marks.at(kind, line, column, COMPUTED)
 
 
-def _callee(line: str, column: int) -> str:
-    """Return the expression that was called; the column is that of its last name."""
-    if line[column - 1 : column] == "`":
-        # That of a template: the name stands before it.
-        name = re.search(r"[\w$]+\s*$", line[: column - 1])
-        column = name.start() + 1 if name else column
-    start = end = _before_bracket(line, column - 1)
-    while match := re.search(r"(?:[\w$]+|\)|\])?\??\.$|[\w$]+$", line[:start]):
-        if not match[0] or match.start() == start:
-            break
-        start = match.start()
-        if line[start] in ")]":
-            start = _opening(line, start)
-    while match := re.compile(r"[\w$]+|\??\.(?=[\w$])").match(line, end):
-        end = match.end()
-    while line[end : end + 1] == "[":
-        closing = line.find("]", end)
-        if closing < 0:
-            break
-        end = closing + 1
-    is_called = re.match(r"[\s)]*(?:\?\.)?[(`]", line[end:])
-    if not is_called:
-        return ""
-    last = re.search(r"[\w$]+$", line[start:end])
-    return _shown(line[start:end]) or _shown(last[0] if last else "")
+def _told(message: str, at: Operation) -> str:
+    """Return the message with the value of the operation."""
+    value = _shown(at.value)
+    if message == NO_CLASS_CALL:
+        return f"{message}: {value} is a class" if value else message
+    if at.kind == CALL:
+        value = value or _shown(at.name)
+        return f"TypeError: {value} is not a function" if value else message
+    if at.is_await and message == "TypeError: not a function":
+        return f"TypeError: {value or 'value'} is not async iterable"
+    if not value:
+        return _taken_apart(message, at) if at.pattern else message
+    if message == _NOT_ITERABLE:
+        return f"TypeError: {value} is not iterable"
+    missing = message.rpartition(" of ")[2] if " of " in message else "undefined or null"
+    return f"{message}: {value} is {missing}"
 
 
-def _callee_around(line: str, column: int) -> str:
-    """Return what was called with a function, where the column is that of the function."""
-    if not _FUNCTION.match(line, column - 1):
-        return ""
-    depth = 0
-    for i in range(column - 2, -1, -1):
-        depth += (line[i] in ")]}") - (line[i] in "([{")
-        if depth < 0:
-            name = re.search(r"[\w$]+$", line[:i])
-            return _callee(line, name.start() + 1) if line[i] == "(" and name else ""
-    return ""
+def _taken_apart(message: str, at: Operation) -> str:
+    return f"{message}: it is taken apart in {' '.join(at.pattern.split())[:_MAX_SHOWN]}"
 
 
-def _before_bracket(line: str, at: int) -> int:
-    """Return where the value stands in whose brackets the place is, else the place."""
-    depth = 0
-    for i in range(at - 1, -1, -1):
-        depth += (line[i] in ")]") - (line[i] in "([")
-        if depth < 0:
-            name = re.search(r"[\w$]+$", line[:i])
-            return name.start() if line[i] == "[" and name else at
-    return at
-
-
-def _opening(line: str, closing: int) -> int:
-    """Return where a bracket opens that closes there, with the name before it."""
-    depth, at = 0, closing
-    while at >= 0:
-        depth += (line[at] in ")]") - (line[at] in "([")
-        if depth == 0:
-            break
-        at -= 1
-    name = re.search(r"[\w$]*$", line[: max(at, 0)])
-    return name.start() if name else max(at, 0)
-
-
-def _owner(line: str, column: int, name: str) -> str:
-    rest = line[column - 1 :]
-    named = re.escape(name)
-    chain = r"([\w$]+(?:\??\.[\w$]+|\[[^\[\]]*\])*?)"
-    found = re.match(rf"{chain}(?:\??\.{named}(?![\w$])|\[['\"]{named}['\"]\])", rest)
-    return _shown(found[1]) if found else ""
+def _given_to(message: str, marks: Marks, line: int | None, native: str) -> str:
+    """Return the message with the value that was given to a function of the engine."""
+    if message == "TypeError: not a function":
+        return f"TypeError: what was given to {native}() is not a function"
+    code = marks.line(line) if line else ""
+    given = re.search(rf"\b{re.escape(native)}\s*\(\s*({_CHAIN})\s*[,)]", code)
+    if given and message.startswith(_NO_OBJECT) and _shown(given[1]):
+        return f"{message}: {given[1]} is undefined or null"
+    if given and message == _NOT_ITERABLE:
+        return f"TypeError: {given[1]}, which was given to {native}(), is not iterable"
+    return message
 
 
 def _shown(expression: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.host.languages.javascript import JavaScriptScript
+from scripts.host.languages.javascript_marks import Marks
 from scripts.protocol.errors import OutputInvalid, ScriptInvalid
 from scripts.protocol.wire import MAX_TEXT_LENGTH
 from tests.hosts.javascript.helpers import Replies, raised, run
@@ -195,6 +196,133 @@ def test_an_error_names_the_value_that_it_is_about(code: str, named: str) -> Non
     assert str(error) == f"TypeError: {named}"
     assert error.traceback.startswith(f"TypeError: {named}\n    at ")
     assert "<engine>" not in error.traceback
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "place"),
+    [
+        (
+            "const a = 1;\nlog(a);\nconst [x, y] = context.Data.payload;",
+            "cannot read property 'Symbol.iterator' of null: context.Data.payload is null",
+            (3, 7),
+        ),
+        ("const a = 1;\n\nlet [x] = context.Data;", "context.Data is not iterable", (3, 5)),
+        ("log(1);\nfor (const [k] of [1]) log(k);", "value is not iterable", (2, 1)),
+        ("function f(p) {\n  const [x] = p;\n}\nf(5);", "p is not iterable", (2, 9)),
+        ("const x = 1;\nx = 2;\nsetData(x)", "'x' is read-only", (2, 1)),
+        (
+            "const x = 1;\nfunction f() {\n  if (x) {\n    x++;\n    log(1);\n  }\n}\nf()",
+            "'x' is read-only",
+            (4, 5),
+        ),
+        (
+            "class A { constructor() {} }\nconst a = A(5);",
+            "class constructors must be invoked with 'new': A is a class",
+            (2, 11),
+        ),
+        (
+            "class A {\n  rate() {\n    return this.p.rates;\n  }\n}\nnew A().rate()",
+            "cannot read property 'rates' of undefined: this.p is undefined",
+            (3, 12),
+        ),
+        (
+            "class A {\n  rate() {\n    log(1);\n    const r =\n      this.p.rates.base;\n  }\n}\n"
+            "new A().rate()",
+            "cannot read property 'rates' of undefined: this.p is undefined",
+            (5, 7),
+        ),
+        (
+            "const o = {\n  get bad() {\n    return this.x.y;\n  },\n};\no.bad;",
+            "cannot read property 'y' of undefined: this.x is undefined",
+            (3, 12),
+        ),
+        (
+            "log(1);\nlet { a: { b } = {}, c: [d] } = context;",
+            "cannot read property 'Symbol.iterator' of undefined: it is taken apart in [d]",
+            (2, 25),
+        ),
+        (
+            "const f = async (xs) => {\n  for await (const x of xs) log(x);\n};\nawait f(5);",
+            "xs is not async iterable",
+            (2, 25),
+        ),
+        (
+            "const m = new Map(); const q = m.get('x')\n  .z",
+            "cannot read property 'z' of undefined: m.get('x') is undefined",
+            (2, 4),
+        ),
+        (
+            "const p = context.Data.payload\n(function () { log(1) })()",
+            "context.Data.payload is not a function",
+            (1, 11),
+        ),
+        (
+            "for (let i = 0; i < 3; i++) {\n  const { y } = context.Data.nope;\n}",
+            "Cannot convert undefined or null to object: context.Data.nope is undefined or null",
+            (2, 9),
+        ),
+        (
+            "const s = `a ${[1].map(() => this.u.v)} b`;",
+            "cannot read property 'v' of undefined: this.u is undefined",
+            (1, 30),
+        ),
+        (
+            "switch (1) {\n  case 1:\n    if (/[\"'`{]/.test('x') || this.a.b.c) log(1);\n}",
+            "cannot read property 'b' of undefined: this.a is undefined",
+            (3, 31),
+        ),
+        # Which of two it was is not known.
+        (
+            "const f = () => [this.a.x, this.b.x];\nf();",
+            "cannot read property 'x' of undefined",
+            (1, 1),
+        ),
+        (
+            "const p = {}; log('Größe für ' + p.kunde.name);",
+            "cannot read property 'name' of undefined: p.kunde is undefined",
+            (1, 34),
+        ),
+        (
+            "const p = {}; log('😀😀', p.prämie.größe);",
+            "cannot read property 'größe' of undefined: p.prämie is undefined",
+            (1, 25),
+        ),
+        (
+            "function f(q) { /* öö */ return q.a.b; }\nf({});",
+            "cannot read property 'b' of undefined: q.a is undefined",
+            (1, 33),
+        ),
+        (
+            "const s = 'x\u2028y\u0085z\f';\nconst o = {};\no.x.y;",
+            "cannot read property 'y' of undefined: o.x is undefined",
+            (3, 1),
+        ),
+    ],
+)
+def test_an_error_has_the_place_and_the_value_of_its_own_statement(
+    code: str, told: str, place: tuple[int, int]
+) -> None:
+    error = raised(code)
+
+    assert str(error) == f"TypeError: {told}"
+    line, column = place
+    first, source = error.traceback.splitlines()[1:3]
+    assert first.rstrip(")").endswith(f"pricing:{line}:{column}")
+    assert source.strip() == code.split("\n")[line - 1].strip()
+
+
+def test_the_place_of_a_fault_counts_characters() -> None:
+    error = refused("const a = 'ä€😀' + ;")
+
+    assert '  File "pricing", line 1, column 19' in error.traceback
+
+
+@pytest.mark.parametrize("end", ["{", "(", "`${", "=> a", "for (const x of", "class", "?.", "/x"])
+def test_any_text_has_places(end: str) -> None:
+    code = "const { a: [b] = c.d } = (e, f) => ({ g: `h${i}` }); for (const j of k.l) { m?.n(o) }"
+
+    for at in range(len(code)):
+        Marks(f"{code[:at]}{end}{code[at:]}")
 
 
 @pytest.mark.parametrize(
