@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -30,6 +32,7 @@ from flows.configuration import (
     write_document,
 )
 from flows.models import Flow
+from flows.monitoring.impact import TouchedFlow, touched
 from scripts.admin.diff import Diff, TimeLeft, diff_of_fields
 from scripts.admin.json_fields import CodeWidget
 
@@ -217,6 +220,7 @@ def _changes_page(
         "Import",
         changes=[_shown(change, time_left) for change in changes.items],
         counts=_counts(changes),
+        impact={"flows": _touched(changes)},
         warnings=changes.warnings,
         confirm=confirm,
         was_other=bool(data["seen"]),
@@ -228,6 +232,32 @@ def _counts(changes: Changes) -> list[tuple[str, int]]:
     return [(action, len(changes.of(action))) for action in ("added", "changed", "removed")]
 
 
+def _touched(changes: Changes) -> list[TouchedFlow]:
+    """Return the flows in use that are changed or removed, themselves or what their steps use."""
+    old: defaultdict[str, list[str]] = defaultdict(list)
+    for change in changes.items:
+        if change.old is not None:
+            old[change.kind].append(change.name)
+    found = Flow.objects.filter(
+        Q(name__in=old["flow"])
+        | Q(steps__queue__name__in=old["queue"])
+        | Q(steps__script__name__in=old["script"])
+    )
+    return [flow for flow in touched(found.distinct().order_by("name")) if flow.is_in_use]
+
+
+def _lost(change: Change) -> str:
+    """Say which steps a flow loses, and what it does without any."""
+    if change.kind != "flow" or change.old is None or change.new is None:
+        return ""
+    kept = {step["name"] for step in change.new["steps"]}
+    lost = [step["name"] for step in change.old["steps"] if step["name"] not in kept]
+    if not lost:
+        return ""
+    refuses = "" if kept else " It has none then, and refuses every start."
+    return f"It loses the steps {', '.join(lost)}.{refuses}"
+
+
 def _shown(change: Change, time_left: TimeLeft) -> dict[str, Any]:
     return {
         "action": change.action,
@@ -235,7 +265,9 @@ def _shown(change: Change, time_left: TimeLeft) -> dict[str, Any]:
         "icon": ICONS[change.kind],
         "name": change.name,
         "diff": diff_of_entries(change, time_left),
-        "is_open": change.action == "changed",
+        "lost": _lost(change),
+        # What comes is to be read as well as what changes.
+        "is_open": change.action != "removed",
     }
 
 

@@ -7,7 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from flows.configuration import export_configuration, export_flows, import_configuration
-from flows.models import AuditEntry, Flow, Queue
+from flows.models import AuditEntry, Flow, FlowTotals, Queue
 from scripts.models import Script, Secret
 from tests.builders import ECHO
 from tests.integration.admin.pages import messages_of
@@ -88,6 +88,38 @@ def test_a_file_is_imported_with_its_byte_order_mark_and_line_ends(client, world
     confirmed(client, page, response)
 
     assert Flow.objects.filter(name="greeting").exists()
+
+
+def test_what_is_added_is_shown_as_a_whole(client, world, page):
+    html = shown(client, page, ADDED).content.decode()
+
+    assert html.count('<details class="diff transfer-change" open>') == 3
+    assert "def run(message, context)" in html
+
+
+def test_a_flow_that_loses_its_steps_is_named_with_what_it_touches(client, world, page):
+    FlowTotals.objects.filter(flow_name=world.flow.name).delete()
+    FlowTotals.objects.create(flow_name=world.flow.name, accepted=7_003, completed=3)
+
+    html = shown(client, page, {"flows": [{"name": world.flow.name}]}).content.decode()
+
+    names = ", ".join(world.flow.steps.values_list("name", flat=True))
+    assert f"It loses the steps {names}. It has none then, and refuses every start." in html
+    assert "This touches flows in use." in html
+    assert "<td>7,000</td>" in html
+
+
+def test_a_queue_that_changes_touches_the_flow_that_it_feeds(client, world, page):
+    FlowTotals.objects.filter(flow_name=world.flow.name).delete()
+    FlowTotals.objects.create(flow_name=world.flow.name, accepted=7_003, completed=3)
+    document = export_flows([world.flow.name])
+    step = world.flow.steps.first()
+    queues = [each for each in document["queues"] if each["name"] == step.queue.name]
+
+    html = shown(client, page, {"queues": [queues[0] | {"size": 77}]}).content.decode()
+
+    assert "This touches flows in use." in html
+    assert "It loses" not in html
 
 
 def test_changed_code_is_shown_line_by_line(client, world, page):
