@@ -13,6 +13,9 @@ _TIME = re.compile(r"\s*\d{4}-\d\d-\d\d[T ]")
 # A text that is not meant as a number or a time.
 _WORDS = re.compile(r"(?!\s*(?:nan|inf|infinity)\s*$)\s*[^\W\d]", re.IGNORECASE)
 _MAX_SHOWN = 50
+# The longest delay of flows/worker/redelivery.py.
+MAX_DAYS = 366
+_MAX_SECONDS = MAX_DAYS * 86_400
 
 
 class Retry(Exception):
@@ -69,6 +72,11 @@ def _seconds(after: Any, name: str) -> float | None:
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
         raise WrongArgument(_refused(after, name))
+    if seconds > _MAX_SECONDS:
+        raise WrongArgument(
+            f"{name}(after) takes at most {_MAX_SECONDS} seconds from now ({MAX_DAYS} days), not"
+            f" {seconds:.0f}; a time is given as a datetime or an ISO text"
+        )
     return seconds
 
 

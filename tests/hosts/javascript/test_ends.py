@@ -66,6 +66,14 @@ def test_a_text_that_is_no_time_is_refused_as_one(name: str, argument: str) -> N
     assert f"{name}({{ reason: … }})" in message
 
 
+@pytest.mark.parametrize("name", ["wait", "retry"])
+@pytest.mark.parametrize("after", ["1e12", "Date.now() + 60000", "'2999-01-01T00:00Z'"])
+def test_a_time_beyond_the_longest_is_refused(name: str, after: str) -> None:
+    message = str(refused(f"{name}({after}); setData(1)"))
+
+    assert "takes at most 31622400 seconds from now (366 days), not " in message
+
+
 def raised_by(kind: type[Later], code: str, payload: Any) -> Later:
     with pytest.raises(kind) as caught:
         run(code, payload)

@@ -170,6 +170,17 @@ def test_a_text_that_is_no_time_is_refused_as_one(run: Run, name: str, arguments
     assert f"{name}(reason=" in said
 
 
+@pytest.mark.parametrize("name", ["Wait", "Retry"])
+@pytest.mark.parametrize("after", ["1e12", "__import__('time').time() + 60", "'2999-01-01T00:00Z'"])
+def test_a_time_beyond_the_longest_is_refused(run: Run, name: str, after: str) -> None:
+    code = "import time\ndef run(m, c):\n"
+    after = after.replace("__import__('time')", "time")
+
+    said = str(error(run(f"{code}    raise {name}(after={after})"), ScriptInvalid))
+
+    assert "takes at most 31622400 seconds from now (366 days), not " in said
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("Retry", ScriptRetry), ("Wait", ScriptWait)], ids=["Retry", "Wait"]
 )

@@ -3,6 +3,8 @@
   "use strict";
   // As in wait_state.py and rejections.py.
   const MAX_STATE = 64 * 1024, MAX_CODE = 99;
+  // As in exceptions.py.
+  const MAX_DAYS = 366, MAX_SECONDS = MAX_DAYS * 86400;
   const { isFinite } = Number;
   const { getPrototypeOf, keys, prototype: plain } = Object;
   const { optionsOf, taking, wrong } = shared;
@@ -98,6 +100,10 @@
     const given = fromNow(after);
     if (!isFinite(given) || given < 0) {
       throw wrong(new rangeError(refused(name, after)));
+    }
+    if (given > MAX_SECONDS) {
+      throw wrong(new rangeError(`${name}(after) takes at most ${MAX_SECONDS} seconds from now ` +
+        `(${MAX_DAYS} days), not ${given}; a time is given as a Date or an ISO text`));
     }
     return given;
   }
