@@ -166,6 +166,7 @@ CODES = [
     "btoa('€')",
 ]
 CLONES = [
+    '((c) => [Object.keys(c), c.b])(structuredClone(JSON.parse(\'{"a":1,"__proto__":{"b":2}}\')))',
     "structuredClone({ a: [1, null, 'x', { b: true }], u: undefined })",
     "((o) => (o.me = o, ((c) => c.me === c && c !== o)(structuredClone(o))))({})",
     "structuredClone(new Date(5)).toISOString()",

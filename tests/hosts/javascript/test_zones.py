@@ -72,6 +72,12 @@ def test_any_instant_is_shown_and_found_again(pairs: list[tuple[datetime, str]])
     ]
 
 
+@pytest.mark.parametrize("code", ["zoned('{0}T10:00:00Z', 'UTC')", "zoned.instant('{0}', 'UTC')"])
+@pytest.mark.parametrize("day", ["2026-02-30", "2026-04-31", "2025-02-29", "0001-02-29"])
+def test_a_day_that_no_month_has_is_refused(code: str, day: str) -> None:
+    assert str(raised(f"setData({code.replace('{0}', day)})")).startswith("RangeError: zoned")
+
+
 @pytest.mark.parametrize(
     ("local", "instant"),
     [
@@ -79,6 +85,9 @@ def test_any_instant_is_shown_and_found_again(pairs: list[tuple[datetime, str]])
         ("2026-10-25T02:30:00", "2026-10-25T00:30:00.000Z"),
         ("2026-10-25 03:00:00.25", "2026-10-25T02:00:00.250Z"),
         ("2026-07-01", "2026-06-30T22:00:00.000Z"),
+        ("0001-01-01T00:00", "0000-12-31T23:06:32.000Z"),
+        ("0099-12-31T12:00:00", "0099-12-31T11:06:32.000Z"),
+        ("2024-02-29", "2024-02-28T23:00:00.000Z"),
     ],
 )
 def test_a_time_at_a_place_is_an_instant(local: str, instant: str) -> None:

@@ -67,7 +67,12 @@
 
   function fill(made, value, known) {
     for (const key of keys(value)) {
-      made[key] = copy(value[key], known);
+      const item = copy(value[key], known);
+      if (key === "__proto__") {
+        defineProperty(made, key, { value: item, writable: true, enumerable: true, configurable: true });
+      } else {
+        made[key] = item;
+      }
     }
     shared.copyWritings(value, made);
   }

@@ -7,12 +7,12 @@
   const { getTime } = Date.prototype;
   const { charCodeAt, indexOf, padEnd, padStart, slice, split } = String.prototype;
   const { abs, floor, trunc } = Math;
-  const { UTC } = Date;
   const { defineProperty } = Object;
   const [text, number, date, toInteger] = [String, Number, Date, parseInt];
   const [rangeError, typeError] = [RangeError, TypeError];
   const NAME = /^[A-Za-z][A-Za-z0-9_+\/-]*$/;
   const LOCAL = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,3})\d*)?)?)?$/;
+  const DATE = /^\s*([+-]?\d{4,6})-(\d\d)-(\d\d)/;
   const DAY = 86400;
   const known = { __proto__: null };
 
@@ -43,13 +43,12 @@
     const zone = zoneOf("zoned.instant", timeZone);
     const found = apply(exec, LOCAL, [text(local)]);
     const [, year, month, day, hour = 0, minute = 0, second = 0, fraction = ""] = found ?? [];
-    const milliseconds = found ? UTC(year, month - 1, day, hour, minute, second) : NaN;
-    if (!found || hour > 23 || minute > 59 || second > 59 || day < 1 ||
-        new date(milliseconds).getUTCDate() !== number(day) || month < 1 || month > 12) {
+    if (!found || hour > 23 || minute > 59 || second > 59 || !isDay(year, month, day)) {
       throw new rangeError("zoned.instant() takes a time such as 2026-12-31T23:59:00, not " +
         text(local));
     }
-    const seconds = milliseconds / 1000;
+    const seconds = midnight(year, month, day) / 1000 +
+      number(hour) * 3600 + number(minute) * 60 + number(second);
     const before = offsetAt(zone, seconds - DAY), behind = offsetAt(zone, seconds + DAY);
     const both = [seconds - before, seconds - behind];
     const valid = both.find((each) => offsetAt(zone, each) === seconds - each);
@@ -68,13 +67,24 @@
         throw new typeError("zoned() takes a Date or a text with an offset or Z, not " + instant +
           ": use zoned.instant() for a time at a place");
       }
-      milliseconds = date.parse(instant);
+      const [, year, month, day] = apply(exec, DATE, [instant]) ?? [];
+      milliseconds = year === undefined || isDay(year, month, day) ? date.parse(instant) : NaN;
     }
     if (!(abs(milliseconds) <= 8.64e15)) {
       throw new rangeError("zoned() takes a Date, milliseconds or an ISO text, not " +
         text(instant));
     }
     return trunc(milliseconds);
+  }
+
+  // Date.UTC would take years below 100 for those of the last century.
+  function midnight(year, month, day) {
+    return new date(0).setUTCFullYear(year, month - 1, day);
+  }
+
+  function isDay(year, month, day) {
+    const isMonth = month >= 1 && month <= 12;
+    return isMonth && new date(midnight(year, month, day)).getUTCDate() === number(day);
   }
 
   function written(offset) {
