@@ -176,6 +176,9 @@ class JavaScriptScript:
         if message == NEVER_SETTLED:
             # The engine does not tell where it waits: one of these made the promise.
             return message, "\n".join([message, *self._places_of(_PROMISE)[:_MAX_PLACES]])
+        if message.startswith("Thrown: ") and not stack:
+            # What is no error has no stack.
+            return message, f"{message}\n{self._place_of_throw(message)}"
         headline, _, frames = stack.partition("\n")
         native, _, others = frames.partition("\n")
         inner = _NATIVE.match(native)
@@ -204,6 +207,18 @@ class JavaScriptScript:
             code = "\n".join(self._lines[file])
             self._marks[file] = Marks(code) if len(code) <= MAX_CODE else None
         return self._marks[file]
+
+    def _place_of_throw(self, message: str) -> str:
+        """Return a frame for the place that has thrown what is no error, "" for one of several."""
+        thrown = message.removeprefix("Thrown: ")
+        places = [
+            (f"    at {file}:{line}:{column}", thrown in self._lines[file][line - 1])
+            for file in self._lines
+            if (marks := self._marks_of(file))
+            for line, column in marks.throws()
+        ]
+        meant = [place for place, has_text in places if has_text] or [place for place, _ in places]
+        return meant[0] if len(meant) == 1 else ""
 
     def _places_of(self, words: re.Pattern[str]) -> list[str]:
         """Return a frame for each place of words in the code."""
@@ -350,7 +365,7 @@ def _in_code(fault: SyntaxFault, code: str, *, is_library: bool) -> SyntaxFault:
         # A missing end is found behind the last line.
         line, column = len(lines), len(lines[-1]) + 1
         message = "unexpected end: a bracket, a brace or a quote is not closed"
-    hint = syntax_hint(lines[line - 1], is_library=is_library)
+    hint = syntax_hint(message, lines[line - 1], column, is_library=is_library)
     return SyntaxFault(f"{message}; {hint}" if hint else message, line, column)
 
 

@@ -71,6 +71,9 @@ _TYPES = re.compile(
     r"|[\w$)\]]\s+as\s+[\w$]+|\bfunction\s+[\w$]+<"
 )
 _RETURN = re.compile(r"^\s*return\b")
+_AWAIT = re.compile(r"(?<![\w$.])await\s+[\w$(]")
+_BIG = "whole numbers beyond 2**53 come as BigInt: write 1n for 1, or Number(n) or String(n)"
+_ABOUT_BIG = ("TypeError: cannot convert BigInt", "TypeError: BigInt are forbidden")
 
 _PROPERTY = re.compile(r"cannot (read|set) property '([^']+)' of (undefined|null)$")
 _MAX_SHOWN = 80
@@ -85,12 +88,17 @@ _OPERAND = re.compile(rf"\b(?:in|instanceof)\s*({_CHAIN})\s*(?:[\])}},;]|$)")
 NO_CLASS_CALL = "TypeError: class constructors must be invoked with 'new'"
 
 
-def syntax_hint(line: str, *, is_library: bool) -> str:
+def syntax_hint(message: str, line: str, column: int, *, is_library: bool) -> str:
     """Return what helps with a line that does not compile, "" where that is not known."""
+    if message.startswith("invalid redefinition"):
+        names = re.findall(r"[\w$]+", line[:column]) + re.findall(r"^[\w$]+", line[column - 1 :])
+        return f"{names[-1]} is declared twice" if names else ""
     if _MODULES.search(line):
         return f"a script is no module; {LIBRARIES}"
     if is_library and _RETURN.search(line):
         return "a library is no function: wrap it in one, as in var X = X || (function () {…})"
+    if message.startswith("expecting") and _AWAIT.search(line):
+        return "await stands in async functions only: write async before the function around it"
     if _TYPES.search(line):
         return "this looks like TypeScript; a script is JavaScript, without types"
     return ""
@@ -140,6 +148,8 @@ def more_about(
     if missing := _UNDEFINED.match(message):
         hint = MISSING.get(missing[1])
         return (f"{message}: {hint}" if hint else message), None
+    if message.startswith(_ABOUT_BIG):
+        return f"{message}: {_BIG}", None
     if native:
         return _given_to(message, marks, line, native), None
     if found := _READ_ONLY.match(message):

@@ -163,6 +163,16 @@ class Marks:
             chosen = found.pop()
         return self.place(chosen.first)
 
+    def throws(self) -> list[tuple[int, int]]:
+        """Return the places where something is thrown that is not made there as an error."""
+        return [
+            self.place(at)
+            for at, token in enumerate(self.tokens)
+            if (token.kind, token.text) == ("name", "throw")
+            and self._text(at - 1) not in (".", "?.")
+            and self._text(at + 1) != "new"
+        ]
+
     def place_of(self, operation: Operation) -> tuple[int, int]:
         """Return where the value begins, or on a later line the name of what is done with it."""
         name = operation.first

@@ -79,6 +79,54 @@ def test_anything_thrown_is_reported_as_thrown(code: str, message: str) -> None:
     assert str(raised(f"{code}; setData(1)", memory_mb=4096)).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("log(1);\nthrow 'too small';", 2),
+        ("log(1);\nif (1) {\n  throw { code: 1, message: 'no' };\n}\n// throw what you like", 3),
+        ("if (context.step === 'x') throw 'other';\nthrow 'mine';", 2),
+        ("const name = 'x';\nif (name === 'y') throw name;\nthrow name + '';", None),
+    ],
+)
+def test_what_is_thrown_and_is_no_error_has_its_place_where_that_is_known(
+    code: str, line: int | None
+) -> None:
+    error = raised(f"{code}\nsetData(1)")
+
+    assert str(error).startswith("Thrown: ")
+    places = [each for each in error.traceback.splitlines() if each.startswith("    at ")]
+    assert len(places) == (line is not None)
+    assert line is None or places[0].startswith(f"    at pricing:{line}:")
+
+
+def test_the_errors_of_an_aggregate_error_are_told() -> None:
+    error = raised(
+        "const no = async (text) => {\n  throw new Error(text);\n};\n"
+        "await Promise.any([no('first'), no('second'), Promise.reject(3)]); setData(1)"
+    )
+
+    told = "(Error: first; Error: second; Thrown: 3)"
+    assert str(error) == f"AggregateError: all of them failed {told}"
+    assert "One of its errors: Error: second\n    at no (pricing:2:" in error.traceback
+
+
+@pytest.mark.parametrize("code", ["10n ** 20n + 1", "Math.max(2n)", "JSON.stringify({ a: 2n })"])
+def test_a_mistake_with_a_big_integer_says_what_to_write(code: str) -> None:
+    assert "write 1n for 1, or Number(n)" in str(raised(f"setData({code})"))
+
+
+def test_an_await_in_a_plain_function_has_a_hint() -> None:
+    code = "[1].forEach(r => { r.x = await context.state.get('a'); }); setData(1)"
+
+    with pytest.raises(ScriptInvalid, match="await stands in async functions only"):
+        JavaScriptScript("pricing", code)
+
+
+def test_a_name_that_is_declared_twice_is_named() -> None:
+    with pytest.raises(ScriptInvalid, match=r"line 3: .*; total is declared twice"):
+        JavaScriptScript("pricing", "let total = 1;\n\nlet total = 2; setData(total)")
+
+
 def test_null_that_a_script_throws_is_not_told_as_memory() -> None:
     thrown = {
         "throw null": "Thrown: null",

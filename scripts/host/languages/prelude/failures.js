@@ -2,7 +2,7 @@
 (function (shared, thrown) {
   "use strict";
   // The characters are as in execution.py, those of causes fewer: the places are to have room.
-  const MAX_CAUSES = 5, MAX_LENGTH = 2000, MAX_CAUSE_LENGTH = 500, MAX_STACK = 3000;
+  const MAX_CAUSES = 5, MAX_ERRORS = 5, MAX_LENGTH = 2000, MAX_CAUSE_LENGTH = 500, MAX_STACK = 3000;
   const { place, reason } = shared.refusals.find((each) => each.refusal === thrown) || {};
   if (place) {
     return { place, reason };
@@ -26,6 +26,10 @@
       stack += joint + headline(cause, length) + "\n" + shortened(String(cause.stack ?? ""), MAX_STACK);
       joint = "\nCaused by ";
       cause = cause.cause;
+    }
+    for (const error of errorsOf(thrown)) {
+      stack += "\nOne of its errors: " + headline(error, MAX_CAUSE_LENGTH) + "\n" +
+        shortened(String(error?.stack ?? ""), MAX_CAUSE_LENGTH);
     }
     return { message: headline(thrown), stack, mayBeMemory };
   }
@@ -51,7 +55,18 @@
     return whole.length > length ? whole.slice(0, length) + "…" : whole;
   }
 
+  // Of an AggregateError, which Promise.any gives.
+  function errorsOf(value) {
+    const errors = value instanceof AggregateError ? value.errors : undefined;
+    return Array.isArray(errors) ? errors.slice(0, MAX_ERRORS) : [];
+  }
+
   function said(value) {
+    const errors = errorsOf(value);
+    if (errors.length > 0) {
+      const told = errors.map((each) => shortened(said(each), MAX_CAUSE_LENGTH)).join("; ");
+      return `${value.name}: ${value.message || "all of them failed"} (${told})`;
+    }
     if (value instanceof Error) {
       return String(value.name) + (value.message ? ": " + String(value.message) : "");
     }
