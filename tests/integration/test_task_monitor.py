@@ -15,7 +15,6 @@ from django_q.signals import post_execute
 from django_q.tasks import async_chain, async_task, fetch
 
 from flows.tasks import monitor
-from flows.worker.broker import QueueBroker
 from tests.integration.task_runs import work
 from tests.integration.test_database_trouble import CODES, refuse
 
@@ -50,12 +49,12 @@ def refused(signal: Any, model: Any, what: Callable[[], None], times: int) -> It
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize(("signal", "model"), [(pre_save, Task), (pre_delete, OrmQ)])
-def test_result_is_stored_when_the_database_takes_it_again(signal, model, code, caplog):
+def test_result_is_stored_when_the_database_takes_it_again(signal, model, code, broker, caplog):
     name = async_task("tests.tasks.double", 21)
     last = async_task("tests.tasks.double", 1)
 
     with refused(signal, model, lambda: refuse(code), 2):
-        work(QueueBroker())
+        work(broker)
 
     assert [fetch(each).result for each in (name, last)] == [42, 2]
     assert not OrmQ.objects.exists()
@@ -66,13 +65,13 @@ def test_result_is_stored_when_the_database_takes_it_again(signal, model, code, 
 
 
 @pytest.mark.parametrize("model", [OrmQ, Task])
-def test_chain_goes_on_once_though_its_result_waited(model, caplog):
+def test_chain_goes_on_once_though_its_result_waited(model, broker):
     async_chain([("tests.tasks.double", (number,)) for number in range(3)])
 
     with refused(pre_save, model, lambda: refuse(CODES[0]), 1):
-        work(QueueBroker())
+        work(broker)
     for _ in range(2):
-        work(QueueBroker())
+        work(broker)
 
     assert sorted(Task.objects.values_list("result", flat=True)) == [0, 2, 4]
 
@@ -81,19 +80,19 @@ def fail() -> None:
     raise ValueError("no value of this column")
 
 
-def test_result_that_can_never_be_stored_is_told_and_keeps_no_other(caplog):
+def test_result_that_can_never_be_stored_is_told_and_keeps_no_other(broker, caplog):
     async_task("tests.tasks.double", 1, task_name="odd")
     name = async_task("tests.tasks.double", 2)
 
     with refused(pre_save, Task, fail, 1):
-        work(QueueBroker())
+        work(broker)
 
     assert "the result of the task 'tests.tasks.double' (odd) is not stored" in caplog.text
     assert fetch(name).result == 4
     assert not OrmQ.objects.exists()
 
 
-def test_receiver_that_raises_keeps_no_result():
+def test_receiver_that_raises_keeps_no_result(broker):
     names = [async_task("tests.tasks.double", number) for number in (1, 2)]
 
     def raises(**kwargs: Any) -> None:
@@ -101,16 +100,15 @@ def test_receiver_that_raises_keeps_no_result():
 
     post_execute.connect(raises)
     try:
-        work(QueueBroker())
+        work(broker)
     finally:
         post_execute.disconnect(raises)
 
     assert [fetch(name).result for name in names] == [2, 4]
 
 
-def test_cluster_that_stops_gives_the_database_its_grace_alone(settings, caplog):
+def test_cluster_that_stops_gives_the_database_its_grace_alone(settings, broker, caplog):
     settings.ASYNCENGINE_GRACE_SECONDS = 0.0
-    broker = QueueBroker()
     name = async_task("tests.tasks.double", 1)
     task = {"id": name, "name": "n", "func": "f", "args": (), "kwargs": {}, "success": True}
     task |= {"started": timezone.now(), "stopped": timezone.now()}
