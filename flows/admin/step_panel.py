@@ -40,7 +40,7 @@ from flows.monitoring.refused_starts import in_words, refused_starts
 from flows.monitoring.step_cards import cards_of
 from flows.store import store
 from scripts.admin.confirmation import CONFIRMED
-from scripts.admin.conflicts import SEEN, ConflictAdmin, last_change
+from scripts.admin.conflicts import CONFLICT, OUTCOME, SEEN, ConflictAdmin, last_change
 from scripts.admin.dialogs import is_part
 from scripts.admin.site import site
 from scripts.admin.trial_page import FIRST_CODE
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 else:
     Base = object
 
+# What became of a form, for the script of the page.
+SHOWN, SAVED, REFUSED = "shown", "saved", "refused"
 TAKEN = "Another user has taken one of these names meanwhile. Save again to see which."
 
 
@@ -123,8 +125,8 @@ class StepPanelAdmin(Base):
             raise Http404
         if not pane.may_change:
             raise PermissionDenied
-        shown, status = save(request, pane)
-        if status == 200:
+        shown, outcome = save(request, pane)
+        if outcome == SAVED:
             if pane.name != "queue":
                 step.flow.make_version(author=request.user)
             if not is_part(request):
@@ -132,14 +134,14 @@ class StepPanelAdmin(Base):
                 return redirect(page_of(step.flow))
         context = {"step": step, "panes": [shown], "pane": shown}
         if not is_part(request):
-            return self._panel(request, step.flow, "step", step.name, context, status)
+            return self._panel(request, step.flow, "step", step.name, context, outcome)
         context |= {"flow": step.flow, "rights": StepRights(request, step.flow)}
         response = TemplateResponse(
-            request, "admin/flows/flow/panel_pane.html", context, status=status
+            request, "admin/flows/flow/panel_pane.html", context, headers={OUTCOME: outcome}
         )
         said = "Not saved yet." if shown.get("impact") else "Not saved."
-        said = f"{pane.title} of {step.name} saved." if status == 200 else said
-        return announce(response, said, changed=status == 200)
+        said = f"{pane.title} of {step.name} saved." if outcome == SAVED else said
+        return announce(response, said, changed=outcome == SAVED)
 
     @method_decorator(require_http_methods(["GET", "POST"]))
     def add_step_view(self, request: HttpRequest, flow_id: int) -> HttpResponse:
@@ -164,8 +166,8 @@ class StepPanelAdmin(Base):
             "impact": impact_of(flow, {"steps"}),
             "rights": rights,
         }
-        status = 422 if form.is_bound else 200
-        return self._panel(request, flow, "new", "New step", context, status)
+        outcome = REFUSED if form.is_bound else SHOWN
+        return self._panel(request, flow, "new", "New step", context, outcome)
 
     @method_decorator(require_POST)
     def move_step_view(self, request: HttpRequest, flow_id: int) -> HttpResponse:
@@ -185,7 +187,7 @@ class StepPanelAdmin(Base):
             )
         except StepsChanged:
             said = "Not moved: another user has changed the steps meanwhile. This is how they are."
-            return self._answer(request, step, said, status=409)
+            return self._answer(request, step, said, outcome=CONFLICT)
         if impact:
             return self._ask_to_move(request, flow, move, impact)
         said = f"{step.name} is step {move.to_place + 1} now."
@@ -227,8 +229,8 @@ class StepPanelAdmin(Base):
             "runs": unfinished_runs(flow),
             "refused": with_queue,
         }
-        status = 422 if with_queue else 200
-        return self._panel(request, flow, "remove", f"Remove {step.name}?", context, status)
+        outcome = REFUSED if with_queue else SHOWN
+        return self._panel(request, flow, "remove", f"Remove {step.name}?", context, outcome)
 
     # --- answers --------------------------------------------------------------------------
 
@@ -254,20 +256,22 @@ class StepPanelAdmin(Base):
         part: str,
         title: str,
         context: dict[str, Any],
-        status: int = 200,
+        outcome: str = SHOWN,
     ) -> HttpResponse:
         """Answer with the panel, as a page of its own where htmx has not asked."""
         context = {"flow": flow, "rights": StepRights(request, flow), "title": title, **context}
         context["part"] = f"admin/flows/flow/panel_{part}.html"
         if is_part(request):
-            return TemplateResponse(request, context["part"], context, status=status)
+            return TemplateResponse(request, context["part"], context, headers={OUTCOME: outcome})
         context |= {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": flow,
             "flow_url": page_of(flow),
         }
-        return TemplateResponse(request, "admin/flows/flow/panel_page.html", context, status=status)
+        return TemplateResponse(
+            request, "admin/flows/flow/panel_page.html", context, headers={OUTCOME: outcome}
+        )
 
     def _answer(
         self,
@@ -275,16 +279,18 @@ class StepPanelAdmin(Base):
         step: Step,
         said: str,
         move: Move | None = None,
-        status: int = 200,
+        outcome: str = SAVED,
     ) -> HttpResponse:
         """Say what became of a move, with the way back."""
         if not is_part(request):
-            level = messages.SUCCESS if status == 200 else messages.ERROR
+            level = messages.SUCCESS if outcome == SAVED else messages.ERROR
             self.message_user(request, said, level)
             return redirect(page_of(step.flow))
         order = order_of(move.new) if move else ""
         context = {"flow": step.flow, "said": said, "move": move, "order": order}
-        response = TemplateResponse(request, "admin/flows/flow/moved.html", context, status=status)
+        response = TemplateResponse(
+            request, "admin/flows/flow/moved.html", context, headers={OUTCOME: outcome}
+        )
         return announce(response, said, changed=True, close=f"step-{step.pk}-menu")
 
     def _done(
@@ -350,8 +356,8 @@ def _shown(pane: Pane) -> dict[str, Any]:
     }
 
 
-def save(request: HttpRequest, pane: Pane) -> tuple[dict[str, Any], int]:
-    """Save what was sent. Return the pane as it is to be shown, and the status of the answer."""
+def save(request: HttpRequest, pane: Pane) -> tuple[dict[str, Any], str]:
+    """Save what was sent. Return the pane as it is to be shown, and what became of it."""
     seen = request.POST.get(SEEN, "")
     form = pane.form(_fresh(pane.obj), request.POST)
     # An examination takes its time, so it comes before the transaction.
@@ -368,13 +374,13 @@ def save(request: HttpRequest, pane: Pane) -> tuple[dict[str, Any], int]:
                 "seen_state": digest,
                 "differences": found,
                 "saved": last_change(pane.obj),
-            }, 409
+            }, CONFLICT
         if not is_valid:
-            return {**_shown(pane), "form": form, "seen_state": seen or digest}, 422
+            return {**_shown(pane), "form": form, "seen_state": seen or digest}, REFUSED
         if CONFIRMED not in request.POST and (impact := _impact(request, pane, stored, form)):
-            return {**_shown(pane), "form": form, "seen_state": digest, "impact": impact}, 422
+            return {**_shown(pane), "form": form, "seen_state": digest, "impact": impact}, REFUSED
         _save(request, pane, form)
-    return {**_shown(replace(pane, obj=_fresh(pane.obj))), "is_saved": True}, 200
+    return {**_shown(replace(pane, obj=_fresh(pane.obj))), "is_saved": True}, SAVED
 
 
 def _impact(request: HttpRequest, pane: Pane, stored: Any, form: Any) -> Any:

@@ -33,6 +33,8 @@ SEEN = "_seen"
 # The field of a page with a digest of each of the values.
 SEEN_FIELDS = "_seen_fields"
 NOT_SHOWN = "not shown"
+# The header that says what became of a form. The status does not: browsers note 4xx as errors.
+OUTCOME, CONFLICT = "X-Form-Outcome", "conflict"
 
 
 THEIRS, MINE, BOTH = "theirs", "mine", "both"
@@ -214,7 +216,9 @@ class ConflictAdmin(Base):
             "seen_state": digest,
             "seen_fields": json.dumps(digests),
         }
-        return TemplateResponse(request, "admin/conflict.html", context, status=409)
+        return TemplateResponse(
+            request, "admin/conflict.html", context, headers={OUTCOME: CONFLICT}
+        )
 
 
 def _parts(found: list[Difference]) -> list[dict[str, Any]]:

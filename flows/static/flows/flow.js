@@ -4,7 +4,7 @@
     "use strict";
 
     const PANEL = "flow-panel-content";
-    const REFUSED = new Set([409, 422]);
+    const isRefused = (xhr) => ["refused", "conflict"].includes(xhr.getResponseHeader("X-Form-Outcome"));
     const byId = (id) => document.getElementById(id);
 
     const announce = (text) => {
@@ -171,11 +171,6 @@
         });
 
         document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {
-            // Refused forms and conflicts come with the part that shows them.
-            if (REFUSED.has(detail.xhr.status)) {
-                detail.shouldSwap = true;
-                detail.isError = false;
-            }
             // A live answer does not take away what the user holds.
             const { triggeringEvent, verb } = detail.requestConfig;
             const isChange = triggeringEvent && triggeringEvent.type === "flow:changed";
@@ -189,7 +184,7 @@
             if (window.scriptEditor) window.scriptEditor.enhance(target, dialog);
             if (target.id === PANEL) connect(target);
             if (target.id === PANEL && (requestConfig.verb === "get" || !dialog.open)) panel.show();
-            else if (detail.xhr.status === 200) panel.saved();
+            else if (!isRefused(detail.xhr)) panel.saved();
             const bad = target.querySelector(".flow-field--bad input, .flow-field--bad select");
             if (bad) bad.focus();
         });

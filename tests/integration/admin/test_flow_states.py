@@ -71,7 +71,7 @@ def test_a_value_that_a_script_has_changed_meanwhile_is_not_overwritten(
 
     answer = admin_client.post(page, data)
 
-    assert answer.status_code == 409
+    assert answer["X-Form-Outcome"] == "conflict"
     assert kept() == {"cursor": "8"}
 
 
