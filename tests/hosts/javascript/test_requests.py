@@ -168,3 +168,11 @@ def test_no_request_is_made_after_the_end_was_asked_for() -> None:
         run(code, replies=replies)
 
     assert replies.asked == []
+
+
+def test_a_text_of_backslashes_takes_no_more_memory_than_another() -> None:
+    replies = Replies((1, page("")))
+
+    run(r"await http.post('http://a/', '\\'.repeat(1e6)); setData(1)", replies=replies)
+
+    assert replies.asked[0][1]["body"] == "\\" * 10**6
