@@ -195,6 +195,17 @@ def zone_of(given: Mapping[str, str], field: str) -> tzinfo:
         return UTC
 
 
+def time_given(day: str, time: str, zone: tzinfo) -> datetime:
+    """Return the time of a day in a zone. Raises IncorrectLookupParameters."""
+    try:
+        date, clock = parse_date(day), parse_time(time)
+    except ValueError as error:
+        raise IncorrectLookupParameters from error
+    if date is None or clock is None:
+        raise IncorrectLookupParameters
+    return datetime.combine(date, clock, tzinfo=zone)
+
+
 class TimeRangeForm(RangeDateTimeForm):
     """Has the browser refuse what is no date."""
 
@@ -235,18 +246,14 @@ class TimeRangeFilter(RangeDateTimeFilter):
         time = self.used_parameters.get(f"{self.field_path}_{side}_1")
         if not day and not time:
             return None
+        request: Any = self.request
+        zone = zone_of(request.GET, self.field_path)
+        at = time_given(str(day), str(time or default_time), zone)
         try:
-            date, clock = parse_date(str(day)), parse_time(str(time or default_time))
-            if date is None or clock is None:
-                raise IncorrectLookupParameters
-            request: Any = self.request
-            zone = zone_of(request.GET, self.field_path)
-            # At an end of the calendar it may lie outside of it in UTC.
-            return datetime.combine(date, clock, tzinfo=zone).astimezone(UTC)
+            return at.astimezone(UTC)
         except OverflowError:
+            # At an end of the calendar it may lie outside of it in UTC.
             return None
-        except ValueError as error:
-            raise IncorrectLookupParameters from error
 
 
 class CreatedFilter(TimeRangeFilter):

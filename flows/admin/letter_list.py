@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -16,7 +15,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 
 from flows.admin.display import list_of
-from flows.admin.filters import TimeRangeFilter, zone_of
+from flows.admin.filters import TimeRangeFilter, time_given, zone_of
 from flows.admin.sparkline import failures
 from flows.dead_letters import DeadLetterFilter, with_text
 from flows.encryption.payload_keys import has_keys
@@ -86,13 +85,11 @@ def _time(
     day, time = given.get(f"dead_at_{side}_0", ""), given.get(f"dead_at_{side}_1", "")
     if (not day and not time) or not (time or default_time):
         return None
+    at = time_given(day, time or default_time, zone_of(given, "dead_at"))
     try:
-        at = datetime.fromisoformat(f"{day}T{time or default_time}")
-        return (at.replace(tzinfo=zone_of(given, "dead_at")) + later).astimezone(UTC)
+        return (at + later).astimezone(UTC)
     except OverflowError:
         return None
-    except ValueError as error:
-        raise IncorrectLookupParameters from error
 
 
 def search(letters: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:

@@ -80,6 +80,9 @@ FILTERED: list[Any] = [
     ("dead_at_from_0=2020-01-01", 1),
     ("dead_at_to_0=2020-01-01", 0),
     ("dead_at_from_0=2020-01-01&dead_at_zone=Asia/Tokyo", 1),
+    # As the form takes them.
+    ("dead_at_from_0=2020-1-1&dead_at_from_1=9:30", 1),
+    ("dead_at_to_0=2020-1-1&dead_at_to_1=9:30", 0),
     # Ends of the calendar, also where they lie outside of it in UTC.
     ("dead_at_to_0=9999-12-31", 1),
     ("dead_at_to_0=9999-12-31&dead_at_to_1=23:59:59&dead_at_zone=America/New_York", 1),
