@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -445,7 +446,11 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
 
     @action(description="Reprocess many", icon="replay", permissions=["operate"])
     def reprocess_many(self, request: HttpRequest) -> HttpResponse:
-        return redirect(many_url(request.GET))
+        try:
+            return redirect(many_url(request.GET))
+        except IncorrectLookupParameters:
+            # The list tells what cannot be read.
+            return redirect(f"{list_of(DeadLetter)}?{request.GET.urlencode()}")
 
     @action(
         description="Reprocess",

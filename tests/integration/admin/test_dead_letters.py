@@ -105,6 +105,16 @@ def test_the_way_to_many_has_the_times_of_the_list(client, world):
     assert "dead_after=0001-01-01T15%3A00%3A00&amp;dead_before=9999-12-30T15%3A00%3A00" in html
 
 
+def test_the_way_to_many_tells_of_a_filter_that_cannot_be_read(client, world):
+    url = reverse("admin:flows_deadletter_reprocess_many")
+
+    page = client.get(f"{url}?dead_at_from_0=30.11.2026", follow=True)
+
+    assert page.redirect_chain[-1][0] == LIST
+    assert "The list is not filtered" in page.content.decode()
+    assert page.status_code == 200
+
+
 def test_page_shows_the_message_indented(client, world):
     response = client.get(reverse("admin:flows_deadletter_change", args=[world.dead_letter.pk]))
 
