@@ -48,13 +48,16 @@ class Monitor:
         # Shared by all tries: what one of them has enqueued is gone from it.
         chain = list(task.get("chain") or ())
         try:
-            self._until_it_passes(lambda: self._store(task | {"chain": chain}))
-        except Exception:
-            logger.exception("the result of the task %s is not stored", name)
-        try:
+            try:
+                self._until_it_passes(lambda: self._store(task | {"chain": chain}))
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                logger.exception("the result of the task %s is not stored", name)
             self._until_it_passes(lambda: self._acknowledge(task))
         except DATABASE_ERRORS as error:
             logger.error("the task %s will run again, the database says: %s", name, error)
+            return
         post_execute.send_robust(sender="django_q", task=task)
         if not task["success"]:
             django_q.monitor.logger.error("Failed %s - %s", name, task["result"])
@@ -77,12 +80,11 @@ class Monitor:
             try:
                 return do()
             except DATABASE_ERRORS as error:
-                trouble = trouble_of(error)
-                if trouble is None or not trouble.passes or self._has_no_time():
+                if not is_passing(error) or self._has_no_time():
                     raise
                 if not has_warned:
-                    text = "results of tasks wait for the database: %s. %s"
-                    logger.warning(text, trouble.value, " ".join(str(error).split()))
+                    text = "results of tasks wait for the database: %s"
+                    logger.warning(text, " ".join(str(error).split()))
                 has_warned = True
             connections.close_all()
             time.sleep(RETRY_SECONDS)
@@ -93,6 +95,11 @@ class Monitor:
         if self._ends_at is None:
             self._ends_at = time.monotonic() + settings.ASYNCENGINE_GRACE_SECONDS
         return time.monotonic() > self._ends_at
+
+
+def is_passing(error: Exception) -> bool:
+    trouble = trouble_of(error)
+    return trouble is not None and trouble.passes
 
 
 class _Raises(logging.LoggerAdapter[logging.Logger]):
