@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -228,7 +229,7 @@ class Session:
                     self.lease, done, in_commit, self._batch_size, unfinished, claim
                 )
             except DeadlinePassed as passed:
-                deadlines.decide(passed.run_ids)
+                self._cancel(passed.run_ids)
 
     def _open(self, claim: bool) -> list[HeldMessage]:
         """Open the lease and claim; without a claim it is never opened."""
@@ -293,8 +294,20 @@ class Session:
         """Cancel the runs of messages whose deadlines have passed; return them."""
         now = datetime.fromtimestamp(self.lease.renewed_at, UTC)
         passed = RunDeadline.objects.passed_of([held.run_id for held in messages], now)
-        deadlines.decide(passed)
+        self._cancel(passed)
         return passed
+
+    def _cancel(self, run_ids: Collection[UUID]) -> None:
+        """Cancel runs at their deadlines. Many take longer than the leases of the worker last."""
+        for run_id in run_ids:
+            deadlines.decide([run_id])
+            if time.monotonic() - self.heard_at > HEARTBEAT_SECONDS:
+                self.store.heartbeat(self.lease)
+                self.heard_at = time.monotonic()
+                for lease in self.leases_beside():
+                    # Its own session finds out.
+                    with suppress(LeaseLost):
+                        self.store.heartbeat(lease)
 
     def _call(self, held: HeldMessage, plan: StepPlan) -> Call:
         correlation_id = held.correlation_id

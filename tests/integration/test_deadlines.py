@@ -14,6 +14,7 @@ from django_q.signing import SignedPackage
 from flows import engine
 from flows.models import (
     AuditEntry,
+    Consumer,
     DeadLetter,
     FlowTotals,
     Message,
@@ -25,6 +26,7 @@ from flows.store import HeldMessage, store
 from flows.tasks.deadlines import DeadlineWatch, cancel_overdue
 from flows.worker.broker import QueueBroker
 from flows.worker.session import Session
+from flows.worker.this_worker import this_worker
 from scripts.protocol.calls import Outcome
 from tests.builders import (
     ECHO,
@@ -294,6 +296,23 @@ def test_script_that_runs_is_stopped_at_the_deadline_without_a_task(monkeypatch)
     assert_cancelled_at_its_deadline(late)
     [attempt] = StepRun.objects.filter(run=late)
     assert (attempt.outcome, "slept" in attempt.logs) == (StepRun.Outcome.CANCELLED, False)
+
+
+def test_worker_that_cancels_runs_renews_all_its_leases(monkeypatch):
+    monkeypatch.setattr("flows.worker.session.HEARTBEAT_SECONDS", 0.0)
+    make_flow(codes=[ECHO])
+    make_flow("other", codes=[ECHO])
+    late = start()
+    let_deadlines_pass()
+    session, beside = Session(open_lease("flow-0"), this_worker.hosts()), open_lease("other-0")
+    session.leases_beside = lambda: [beside]
+    quiet = Consumer.objects.filter(pk=beside.consumer_id)
+    quiet.update(heartbeat_at=store().database.now() - timedelta(seconds=9))
+
+    session.go_on(claim=True)
+
+    assert run_of(late.pk).status == Run.Status.CANCELLED
+    assert quiet.get().heartbeat_at > store().database.now() - timedelta(seconds=8)
 
 
 def test_callable_does_not_run_within_a_commit_behind_the_deadline():
