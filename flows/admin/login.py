@@ -59,7 +59,10 @@ def login_page(request: HttpRequest) -> HttpResponse:
 
 def _comes_from_a_page(request: HttpRequest) -> bool:
     """Say whether a page of ours led here, which had been opened with a session."""
-    came_from = urlsplit(request.headers.get("Referer", ""))
+    try:
+        came_from = urlsplit(request.headers.get("Referer", ""))
+    except ValueError:
+        return False
     home = reverse("admin:index")
     return (
         REDIRECT_FIELD_NAME in request.GET

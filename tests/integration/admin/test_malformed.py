@@ -81,6 +81,14 @@ def test_list_says_what_it_could_not_be_filtered_by(
     assert said == [f"The list is not filtered, as this cannot be read: {wrong}"]
 
 
+@pytest.mark.django_db
+def test_login_page_takes_any_address_for_the_page_before():
+    page = Client().get("/admin/login/?next=/admin/", headers={"Referer": "http://[::1/admin/"})
+
+    assert page.status_code == 200
+    assert "Your session has ended" not in page.text
+
+
 @TRANSACTIONS_OF_ITS_OWN
 def test_no_key_in_an_address_or_a_selection_is_a_surprise(admin_client: Client, world: World):
     for url in map(list_of, MODELS):
