@@ -93,7 +93,7 @@ def cause_of(error: str, outcome: str) -> str | None:
 def codes_of_attempts(attempts: Iterable[Attempt]) -> dict[Attempt, Codes]:
     """Return the codes of the attempts among these that have an error."""
     failed = [each for each in attempts if each.error]
-    letters = _letters_of({each.run_id for each in failed})
+    letters = letters_of(failed)
     codes = {}
     for each in failed:
         cause = cause_of(each.error, each.outcome)
@@ -103,11 +103,18 @@ def codes_of_attempts(attempts: Iterable[Attempt]) -> dict[Attempt, Codes]:
     return codes
 
 
-def _letters_of(run_ids: Collection[UUID]) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
-    """Return the dead letters of runs by run, branch, step and delivery, the oldest first."""
+def letters_of(attempts: Collection[Attempt]) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
+    """Return the dead letters of attempts by run, branch, step and delivery, the oldest first.
+
+    A run may have very many in other branches.
+    """
     found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
-    if run_ids:
-        letters = DeadLetter.objects.filter(run__in=run_ids).order_by("pk")
+    if attempts:
+        letters = DeadLetter.objects.filter(
+            run__in={each.run_id for each in attempts},
+            branch__in={each.branch for each in attempts},
+            step__in={each.step_id for each in attempts},
+        ).order_by("pk")
         start = beginning("error", LONGEST_ERROR)
         for each in letters.values(*LETTER_COLUMNS, start_of_error=start):
             place = (each["run_id"], each["branch"], each["step_id"], each["deliveries"])

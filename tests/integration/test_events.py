@@ -22,6 +22,7 @@ from flows.models import (
     RunningAttempt,
     StepRun,
 )
+from flows.monitoring.error_codes import Attempt, Codes, codes_of_attempts, letters_of
 from flows.monitoring.events.live import Heard, Place, said_in
 from flows.monitoring.events.page import (
     Page,
@@ -147,6 +148,24 @@ def test_errors_in_events_have_the_codes_of_the_run(code: str, in_attempts: Any,
     assert attempts == in_attempts * (1 if code == LOGS else 2)
     assert {code_of(data) for *_, data in of_kinds(told, "run-")} == {at_the_end}
     assert code_of(shown) == at_the_end
+
+
+def test_dead_letters_of_other_branches_are_not_read_for_an_attempt():
+    flow = make_flow(codes=[FAILS])
+    run = engine.start("flow", {}).correlation_id
+    work_until_idle(flow)
+    letter, row = DeadLetter.objects.get(), StepRun.objects.get()
+    for branch in ("1", "2"):
+        letter.pk, letter.branch = None, branch
+        letter.save(force_insert=True)
+    attempt = Attempt(
+        run, row.step_id, row.branch, row.delivery, row.outcome, row.started_at, row.error
+    )
+
+    [found] = letters_of([attempt]).values()
+
+    assert [each["branch"] for each in found] == [""]
+    assert codes_of_attempts([attempt]) == {attempt: Codes("rejected", "rejected")}
 
 
 def test_end_at_a_deadline_has_its_code():
