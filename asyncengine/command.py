@@ -36,8 +36,12 @@ def main() -> None:
 
 def _of_the_database(error: Exception) -> str | None:
     """Say what the database has said, and what to do. None: the statement was at fault."""
+    from django.apps import apps
     from django.db import connection
 
+    if not apps.models_ready:
+        # An app could not be loaded, and nor could what is imported here.
+        return None
     from flows.store.troubles import Trouble, is_damaged, trouble_of
 
     if (trouble := trouble_of(error)) is None:

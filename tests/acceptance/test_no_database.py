@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -54,6 +55,24 @@ def test_command_without_its_database_names_the_place(command, tmp_path: Path):
     assert "Traceback" not in finished.stderr
     assert "password" not in finished.stderr
     assert finished.stderr.splitlines()[-1] == "Is it up, and does DATABASE_URL name it?"
+
+
+def test_error_of_an_app_that_cannot_be_loaded_is_told_as_it_is(tmp_path: Path):
+    (tmp_path / "broken.py").write_text("raise RuntimeError('the app is at fault')\n")
+    (tmp_path / "own.py").write_text(
+        "from asyncengine.settings import *\nINSTALLED_APPS = ['broken', *INSTALLED_APPS]\n"
+    )
+    installation = Installation(f"sqlite:///{tmp_path}/new.sqlite3", tmp_path)
+    installation.environment |= {
+        "DJANGO_SETTINGS_MODULE": "own",
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(installation.project)]),
+    }
+
+    finished = installation.manage("check", check=False)
+
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1] == "RuntimeError: the app is at fault"
+    assert finished.stderr.count("Traceback") == 1
 
 
 def test_workers_wait_for_their_database_and_say_so_once(tmp_path: Path):
