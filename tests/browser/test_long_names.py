@@ -1,0 +1,103 @@
+"""Long names break at the edge of their box, and text stands out from its ground."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.urls import reverse
+
+from flows.access import audit
+from flows.models import Flow
+from tests.builders import ECHO, make_flow
+
+pytestmark = [pytest.mark.long, pytest.mark.django_db(transaction=True)]
+
+LONG = "Überweisungs-Vorprüfung " + 76 * "ß"
+# The contrast of the first element that a selector finds with the ground behind it.
+CONTRAST = """
+(selector) => {
+    const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const over = (color, ground) => {
+        pen.globalCompositeOperation = "source-over";
+        for (const each of [ground, color]) {
+            pen.fillStyle = each;
+            pen.fillRect(0, 0, 1, 1);
+        }
+        const [red, green, blue] = pen.getImageData(0, 0, 1, 1).data;
+        return `rgb(${red}, ${green}, ${blue})`;
+    };
+    const light = (color) => {
+        const parts = color.match(/\\d+/g).map((part) => part / 255)
+            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+    };
+    const found = document.querySelector(selector);
+    const behind = [];
+    for (let each = found; each; each = each.parentElement) {
+        behind.unshift(getComputedStyle(each).backgroundColor);
+    }
+    const ground = behind.reduce((below, color) => over(color, below), "#fff");
+    const both = [light(over(getComputedStyle(found).color, ground)), light(ground)];
+    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+}
+"""
+
+
+def contrast(page: Any, selector: str) -> float:
+    page.locator(selector).first.wait_for(state="attached")
+    return float(page.evaluate(CONTRAST, selector))
+
+
+def right_edge(page: Any, selector: str) -> float:
+    box = page.locator(selector).first.bounding_box()
+    return float(box["x"] + box["width"])
+
+
+def test_the_warning_about_a_name_stays_in_its_box(page: Any) -> None:
+    page.goto(reverse("admin:flows_flow_add"))
+    page.fill("#id_name", LONG)
+    page.get_by_role("button", name="Make the flow").click()
+    warning = page.locator(".bg-orange-100", has_text="has to be written")
+    warning.wait_for()
+
+    assert warning.evaluate("(box) => box.scrollWidth <= box.clientWidth")
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [("flows_auditentry", "column-short_reason"), ("flows_flow", "column-open_dead_letters")],
+)
+def test_a_long_name_leaves_the_other_columns_in_their_place(
+    page: Any, name: str, last: str
+) -> None:
+    flow = Flow.objects.create(name=100 * "a")
+    audit.record("pause", flow, reason="the bank is closed")
+    page.set_viewport_size({"width": 1440, "height": 900})
+
+    page.goto(reverse(f"admin:{name}_changelist"))
+
+    page.locator("#result_list").wait_for()
+    assert right_edge(page, f"#result_list thead .{last}") <= 1440
+
+
+def test_code_and_its_line_numbers_stand_out_in_light(page: Any) -> None:
+    flow = make_flow("orders", [ECHO])
+    page.emulate_media(color_scheme="light")
+    page.goto(reverse("admin:scripts_script_change", args=[flow.steps.get().script.pk]))
+
+    assert contrast(page, ".editor .ace_gutter-cell") >= 4.5
+    assert contrast(page, ".editor .ace_keyword") >= 4.5
+    page.goto(reverse("admin:flows_flow_start", args=[flow.pk]))
+    page.locator(".editor").first.wait_for()
+    page.evaluate("document.querySelector('.editor').env.editor.setValue('{\"key\": 1}', -1)")
+    assert contrast(page, ".editor .ace_variable") >= 4.5
+
+
+def test_the_number_of_the_page_stands_out_in_the_dark(page: Any) -> None:
+    Flow.objects.bulk_create(Flow(name=f"flow-{number}") for number in range(150))
+    page.emulate_media(color_scheme="dark")
+    page.goto(reverse("admin:flows_flow_changelist"))
+    page.evaluate("document.documentElement.classList.add('dark')")
+
+    assert contrast(page, "span.font-medium.text-primary-600") >= 4.5
