@@ -98,6 +98,9 @@ def test_dead_letters_are_listed_and_reprocessed_with_the_newest_script(flow):
     assert (listed["id"], listed["correlationId"]) == (letter.pk, str(run.pk))
     assert str(run.pk) in said("dead_letters", "list")
     assert said("dead_letters", "list", "--code", "other") == ""
+    told = io.StringIO()
+    said("dead_letters", "list", "--limit", "0", stderr=told)
+    assert told.getvalue() == ""
     for verb in (["list"], ["reprocess", "--newest"], ["discard"]):
         with pytest.raises(CommandError, match="There is no flow 'other'"):
             said("dead_letters", *verb, "--flow", "other")

@@ -75,7 +75,7 @@ class Command(BaseCommand):
                 self.stdout.write(
                     json.dumps(_document(letter)) if options["json"] else _text(letter)
                 )
-            if not found:
+            if not letters.exists():
                 self._tell_of_none(chosen)
             return
         ids = tuple(options["ids"])
