@@ -34,10 +34,10 @@ class Retry(Exception):
     """Seconds; None: the back-off of the queue."""
     reason: str
     """Kept with the attempt."""
-    def __init__(self, after: _After = None, reason: str = "") -> None:
+    def __init__(self, when: _After = None, /, reason: str = "", *, after: _After = None) -> None:
         """Take the time to wait, in seconds if it is a number or a text with one, or its end.
 
-        The end is a time with its zone, also as an ISO text.
+        The end is a time with its zone, also as an ISO text. The time stands first, or is named.
         """
 
 class Wait(Exception):
