@@ -302,7 +302,8 @@ class CrashSafeCluster(Cluster):
 
     def _spawn_sentinel(self) -> None:
         db.connections.close_all()
-        this_worker.share_zygote()
+        if flow_workers():
+            this_worker.share_zygote()
         prepare_for_forks()
         gc.set_threshold(COLLECT_AFTER)
         self.start_event = Flag()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -332,6 +333,18 @@ def test_a_cluster_for_tasks_alone_leaves_flows_to_others(project: Project):
     assert project.waiting_messages("only") == 1
     assert project.start_cluster("--run-once").wait(PATIENCE) == 0
     assert project.waiting_messages("only") == 0
+
+
+def test_a_cluster_for_tasks_alone_starts_no_process_for_scripts(project: Project):
+    project.shell("async_task('tests.tasks.mark', here, 'task')")
+    alone = project.start_cluster(ASYNCENGINE_WORKERS="0", ASYNCENGINE_TASK_WORKERS="1")
+
+    wait_for(lambda: project.marks("task.ended"), what="the task")
+
+    processes = psutil.Process(alone.pid).children(recursive=True)
+    assert not [each for each in processes if "-I" in command_line(each)]
+    alone.send_signal(signal.SIGTERM)
+    assert alone.wait(PATIENCE) == 0
 
 
 def test_a_cluster_without_any_worker_is_refused(project: Project):
