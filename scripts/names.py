@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from unicodedata import normalize
 from urllib.parse import quote
 
@@ -49,12 +50,10 @@ def address_note(name: str) -> str:
     return "" if written == name else f"In addresses the name {name!r} has to be written {written}."
 
 
-def twin_note(obj: Model) -> str:
-    """Return a note for a name that another object of its kind has nearly; or nothing."""
-    name: str = obj.name  # type: ignore[attr-defined]
-    others = type(obj)._default_manager.exclude(pk=obj.pk).values_list("name", flat=True)
+def twin_note(name: str, others: Iterable[str]) -> str:
+    """Return a note for a name that another one is nearly; or nothing."""
     plain = _plain(name)
-    twins = sorted(other for other in others.iterator() if _plain(other) == plain)
+    twins = sorted(other for other in others if _plain(other) == plain)
     if not twins:
         return ""
     listed = ", ".join(map(repr, twins[:5]))

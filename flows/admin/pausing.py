@@ -68,7 +68,10 @@ class PausingAdmin(DetailActions, ConfiguredByRole, ConfigurationAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if "name" in form.changed_data:
-            for note in filter(None, (address_note(obj.name), twin_note(obj))):
+            # Of those that the user sees: a note gives away no other.
+            seen = self.get_queryset(request).prefetch_related(None).exclude(pk=obj.pk)
+            twins = twin_note(obj.name, seen.values_list("name", flat=True).iterator())
+            for note in filter(None, (address_note(obj.name), twins)):
                 self.message_user(request, note, messages.WARNING)
 
     def labelled(self, target: Queue | Flow, state: str, colour: str) -> SafeString:

@@ -9,8 +9,9 @@ from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
 
 from flows.models import Flow, Queue, RoleMapping, Step
+from scripts.admin.confirmation import CONFIRMED
 from scripts.models import Library, Script, Secret
-from tests.integration.admin.pages import form_data
+from tests.integration.admin.pages import form_data, messages_of
 
 CODE = "def run(message, context): return message"
 
@@ -336,3 +337,12 @@ def test_a_queue_of_the_flow_is_not_operated(configurator, world):
     world.orders.refresh_from_db()
     assert not world.orders.paused
     assert world.flow.versions.count() == 1
+
+
+def test_note_about_a_name_gives_away_no_flow_that_the_user_does_not_see(configurator, world):
+    answer = save(configurator, world.flow, name="PAYMENTS", **{CONFIRMED: ""})
+
+    assert world.flow.name == "PAYMENTS"
+    said = messages_of(configurator.get(answer.url))
+    assert said
+    assert "payments" not in str(said)
