@@ -142,7 +142,9 @@ def test_the_deployment_check_warns_of_a_kept_key(settings, is_kept):
 
 
 @pytest.mark.parametrize(
-    "keys", [[], "", NEW, ["bad-key"], [NEW, ""], [NEW[:-4]], [None]], ids=repr
+    "keys",
+    [[], "", NEW, ["bad-key"], [NEW, ""], [NEW[:-4]], [None]],
+    ids=["no keys", "no list", "text", "no key", "empty one", "cut one", "none"],
 )
 def test_malformed_keys_of_secrets_are_an_error_of_check(settings, keys):
     assert not [each for each in checks.run_checks() if each.id == "flows.E015"]
