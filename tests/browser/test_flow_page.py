@@ -145,7 +145,8 @@ def test_a_card_is_dragged_to_another_place(page: Any, flow: Flow) -> None:
     page.goto(page_of(flow))
     page.wait_for_function("window.Alpine !== undefined")
     page.locator(".flow-card", has_text="send").locator(".flow-grip").hover()
-    place = page.locator(".flow-card").first.bounding_box()
+    # The cards may just be loaded again.
+    place = wait_for(page.locator(".flow-card").first.bounding_box, what="a card")
 
     page.mouse.down()
     drag_until(page, place, "document.body.classList.contains('sorting')")
