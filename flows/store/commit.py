@@ -365,7 +365,7 @@ class Commit:
             return
         for done in self.results:
             at = self._plausible_start(done)
-            rate.correct(done.held.reserved_at, at if done.ran else None)
+            rate.correct(done.held.reserved_at, at if done.ran and done.has_begun else None)
         self.rates[self.source_queue_id] = rate
 
     def _plausible_start(self, done: DeliveryResult) -> float:

@@ -146,6 +146,8 @@ class DeliveryResult:
     ran_in_commit: bool = False
     # Its attempt was seen by others, and stored when its worker was found dead.
     has_attempt: bool = False
+    # False: its run was cancelled before its script began, which counts for no rate limit.
+    has_begun: bool = True
     # Called in the transaction that is to store it, at each try: returns what there is to store.
     run_in_transaction: Callable[[], DeliveryResult] | None = None
     # Its row in the history of the run. `replace` leaves it out: it goes with the decision.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -82,6 +83,11 @@ def ended_now(held: HeldMessage, decision: Decision) -> DeliveryResult:
     """Return the result of a delivery that ended without a script."""
     epoch = time.time()
     return DeliveryResult(held, decision, started_at=epoch, finished_at=epoch)
+
+
+def cancelled_early(held: HeldMessage) -> DeliveryResult:
+    """Return the result of a delivery whose run was cancelled before its script began."""
+    return replace(ended_now(held, redelivery.CANCELLED), has_begun=False)
 
 
 def pending_outputs_of(held: HeldMessage) -> DeliveryResult:

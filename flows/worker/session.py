@@ -34,8 +34,8 @@ from flows.worker.isolation import (
     without_state,
 )
 from flows.worker.queue_rules import is_exhausted, with_redeliveries, worker_died
-from flows.worker.redelivery import CANCELLED, in_commit
-from flows.worker.results import ended_now, released, running_attempt
+from flows.worker.redelivery import in_commit
+from flows.worker.results import cancelled_early, released, running_attempt
 from flows.worker.this_worker import this_worker
 from flows.worker.transactional import TransactionalCallables, TransactionSpoiled, refused
 from flows.worker.unreadable import unread
@@ -268,7 +268,7 @@ class Session:
         by_step: dict[int, list[HeldMessage]] = {}
         for held in taken:
             if passed and UUID(held.run_id) in passed:
-                self.done.append(ended_now(held, CANCELLED))
+                self.done.append(cancelled_early(held))
             elif held.unreadable:
                 self.done.append(unread(held, held.unreadable))
             elif held.pending_outputs:
@@ -487,7 +487,7 @@ class Session:
         withdrawn = self.hosts.cancel({(self, held_id) for held_id in cancelled & {*self.running}})
         for call in withdrawn:
             held = self.running.pop(call.key[1])
-            self.done.append(ended_now(held, CANCELLED))
+            self.done.append(cancelled_early(held))
 
     def forget(self) -> None:
         """Give up the lease without releasing it in the database."""

@@ -261,6 +261,17 @@ def test_no_script_begins_behind_the_deadline_of_its_run():
     assert counters("flow-0") == (0, 0)
 
 
+def test_run_cancelled_before_its_script_begins_takes_no_start_of_a_rate():
+    make_flow(codes=[ECHO], rate_count=1, rate_period=timedelta(hours=1))
+    late, other = start(), engine.start("flow", {}).correlation_id
+    let_deadlines_pass()
+
+    work("flow-0")
+
+    assert_cancelled_at_its_deadline(late)
+    assert run_of(other).status == Run.Status.COMPLETED
+
+
 @pytest.mark.parametrize("codes", [[ECHO], [ECHO, ECHO], [RAISING], [WAITS], [FANS_OUT, ECHO]])
 def test_no_outcome_is_stored_that_comes_behind_the_deadline(codes, monkeypatch):
     make_flow(codes=codes, max_deliveries=1)
