@@ -133,6 +133,8 @@ class ConnectedZygote(ZygoteClient):
         self.control = control
         self.control.setblocking(False)
         self._inbox = b""
+        # What a callable forks may outlive the worker, whose hosts would then go on.
+        os.register_at_fork(after_in_child=control.close)
 
     def close(self) -> None:
         """Have it end the hosts of this worker; wait for that, 2 s at most."""

@@ -84,6 +84,28 @@ def test_the_hosts_of_a_worker_that_is_killed_end_and_no_others(
     assert error_of(pools[0]) is None
 
 
+def test_the_hosts_of_a_killed_worker_end_although_what_it_has_forked_lives(shared: SharedZygote):
+    read, write = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        error_of(HostPool(shared_zygote=shared))
+        if os.fork() == 0:
+            os.write(write, str(os.getpid()).encode())
+        signal.pause()
+    forked = int(os.read(read, 20))
+    try:
+        assert len(hosts_of(shared)) == 1
+
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+
+        wait_for(lambda: not hosts_of(shared), what="the end of its host")
+    finally:
+        os.kill(forked, signal.SIGKILL)
+        os.close(read)
+        os.close(write)
+
+
 def test_pools_go_on_with_zygotes_of_their_own_where_the_shared_one_is_killed(
     shared: SharedZygote, pools: tuple[HostPool, HostPool]
 ):
