@@ -76,6 +76,7 @@ GET = "context.state.get('missing', 7)"
         f"setData(await Promise.race([{GET}, {GET}]))",
         f"setData(await Promise.any([{GET}]))",
         f"setData(await Promise.resolve({GET}))",
+        f"{GET}.catch(() => null); setData(7)",
         f"{GET}.then(setData)",
         f"{GET}.then((found) => {{ setData(found) }}).finally(() => 1)",
         f"await {GET}.finally(() => 1).then(setData)",
