@@ -89,6 +89,9 @@ def _conflict(run_id: UUID, errors: list[dict[str, str]]) -> IdempotencyConflict
 
 def _differences(known: IdempotencyKey, asked: Asked, runs: _Runs) -> list[dict[str, str]]:
     """Return what differs, each as a problem of the API has it."""
+    if known.run_id not in runs:
+        # Its retention is over.
+        return [PAYLOAD_OR_TIME]
     first: Asked | None = known.asked or _first(known, asked, runs)
     if first is None:
         # So much is known of it whatever its payload was.
@@ -144,6 +147,9 @@ class _Runs:
         self._start_times = dict(delayed.values_list("pk", "available_at"))
         runs = Run.objects.filter(pk__in=ids).order_by()
         self._runs = {run.pk: run for run in runs.only("repeats", "created_at")}
+
+    def __contains__(self, id: UUID) -> bool:
+        return id in self._runs
 
     def _possible_deadlines(self, id: UUID, asked: Asked) -> list[datetime | timedelta | None]:
         """Return what the deadline may have been: a time, or a duration from the start."""

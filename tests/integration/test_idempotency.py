@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
@@ -11,6 +13,8 @@ from django.utils import timezone
 from flows import engine
 from flows.errors import IdempotencyConflict
 from flows.models import IdempotencyKey, Run
+from flows.options import RunOptions
+from flows.starts.conflict import Asked, conflict
 from tests.builders import make_flow, run_of
 from tests.integration.at_once import at_once
 
@@ -84,3 +88,11 @@ def test_a_process_that_does_not_know_callers_yet_can_still_keep_a_key():
         )
 
     assert IdempotencyKey.objects.get().caller == ""
+
+
+def test_a_key_whose_run_is_just_purged_still_has_another_request():
+    known = IdempotencyKey(run_id=uuid4(), body_digest="of another one")
+
+    error = conflict(known, Asked("{}", RunOptions(priority=4)))
+
+    assert "the payload or startAt differs" in str(error)
