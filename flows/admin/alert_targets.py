@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminSelect2MultipleWidget, UnfoldAdminSelectWi
 
 from flows.admin.display import page_of, shown_time
 from flows.alerts.delivering import send_test
-from flows.alerts.sending import NotSent, url_fault
+from flows.alerts.sending import SERVICES, NotSent, url_fault
 from flows.models import AlertTarget
 from flows.monitoring.health import RULES
 from scripts.admin.base import ConfigurationAdmin
@@ -31,8 +31,7 @@ from scripts.models import Secret
 URL_HELP = (
     "Where to send, as Apprise writes it: jsons://hooks.example.org/alerts for a webhook,"
     " mailtos://user:password@mail.example.org?to=ops@example.org for mail, and"
-    ' <a class="text-link" href="https://appriseit.com/services/" rel="noreferrer">many more</a>.'
-    " Stored encrypted and never shown again."
+    f" many more: {SERVICES} has them. Stored encrypted and never shown again."
 )
 SEES_SECRETS = ("scripts.view_secret", "scripts.change_secret", SECRETS.permission)
 UNCHANGED = "Stored encrypted and never shown. Left empty, it stays as it is."
