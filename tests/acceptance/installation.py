@@ -68,6 +68,23 @@ class Installation:
             )
         wait_for(self.is_ready, 60, "readiness")
 
+    @contextmanager
+    def cluster(self, log: Path) -> Iterator[None]:
+        """Run a cluster alone, with its log in this file, until it has drained."""
+        with log.open("w") as output:
+            cluster = subprocess.Popen(
+                [sys.executable, "manage.py", "qcluster"],
+                cwd=self.project,
+                env=self.environment,
+                stderr=output,
+            )
+        try:
+            yield
+        finally:
+            cluster.send_signal(signal.SIGTERM)
+            code = cluster.wait(PATIENCE)
+        assert code == 0
+
     def is_ready(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.output.read_text()

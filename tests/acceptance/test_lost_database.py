@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -41,14 +38,7 @@ def test_results_that_come_meanwhile_are_stored_and_each_event_is_a_line(tmp_pat
         }
         installation.manage("migrate")
         installation.manage("shell", "-c", QUEUE.format(count=TASKS, here=str(tmp_path)))
-        with log.open("w") as output:
-            cluster = subprocess.Popen(
-                [sys.executable, "manage.py", "qcluster"],
-                cwd=installation.project,
-                env=installation.environment,
-                stderr=output,
-            )
-        try:
+        with installation.cluster(log):
             began = lambda: len(list(tmp_path.glob("*.began"))) == TASKS  # noqa: E731
             wait_for(began, PATIENCE, "the tasks")
             servers.stop_primary()
@@ -57,9 +47,6 @@ def test_results_that_come_meanwhile_are_stored_and_each_event_is_a_line(tmp_pat
             servers.start_primary()
             stored = lambda: installation.rows(RESULTS) == [(True, 1)] * TASKS  # noqa: E731
             wait_for(stored, PATIENCE, "the results")
-        finally:
-            cluster.send_signal(signal.SIGTERM)
-        assert cluster.wait(PATIENCE) == 0
         assert installation.rows("SELECT count(*) FROM django_q_ormq WHERE key <> 'none'") == [(0,)]
         installation.http.close()
     events = [json.loads(line) for line in log.read_text().splitlines()]

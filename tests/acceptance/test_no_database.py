@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -79,23 +76,13 @@ def test_workers_wait_for_their_database_and_say_so_once(tmp_path: Path):
     with postgresql_server() as url:
         installation = Installation(urlunsplit(urlsplit(url)._replace(path="/later")), tmp_path)
         log = tmp_path / "log"
-        with log.open("w") as output:
-            cluster = subprocess.Popen(
-                [sys.executable, "manage.py", "qcluster"],
-                cwd=installation.project,
-                env=installation.environment,
-                stderr=output,
-            )
-        try:
+        with installation.cluster(log):
             wait_for(lambda: WAITS in log.read_text(), what="a word of the cluster")
             with psycopg.connect(url, autocommit=True) as server:
                 server.execute("CREATE DATABASE later")
             installation.manage("migrate")
             installation.configure(CONFIGURATION)
             answer = installation.manage("start", "echo", "--wait", str(PATIENCE))
-        finally:
-            cluster.send_signal(signal.SIGTERM)
-        assert cluster.wait(PATIENCE) == 0
     assert json.loads(answer.stdout)["status"] == "COMPLETED"
     assert log.read_text().count(WAITS) == 1
     assert "Traceback" not in log.read_text()

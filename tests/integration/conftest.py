@@ -3,7 +3,10 @@ from collections.abc import Iterator
 import pytest
 from django.test import override_settings
 
+from flows.tasks.measures import MeasureChannel, no_measures
 from flows.worker.broker import QueueBroker
+from flows.worker.measuring import Measuring
+from flows.worker.this_worker import this_worker
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -22,6 +25,22 @@ def broker():
     yield broker
     if broker.listener:
         broker.listener.close()
+
+
+@pytest.fixture
+def measured_here(monkeypatch):
+    """Return what takes all that this process has measured, as a broker does."""
+    channel = MeasureChannel()
+    monkeypatch.setattr(this_worker, "measuring", Measuring(channel))
+
+    def taken():
+        this_worker.measuring.send()
+        measures = no_measures()
+        channel.receive(measures)
+        return measures
+
+    yield taken
+    channel.shut()
 
 
 @pytest.fixture

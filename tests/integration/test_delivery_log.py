@@ -7,9 +7,6 @@ import pytest
 from flows import engine
 from flows.models import DeadLetter, Flow, Queue, StepRun
 from flows.monitoring.counters import DELIVERIES, labels_of, named
-from flows.tasks.measures import MeasureChannel, no_measures
-from flows.worker.measuring import Measuring
-from flows.worker.this_worker import this_worker
 from tests.builders import ECHO, make_callable, make_flow, work_until_idle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -19,26 +16,16 @@ SPLIT = "def run(message, context):\n    return [message] * 4\n"
 
 
 @pytest.fixture
-def deliveries(monkeypatch):
+def deliveries(measured_here):
     """Return what counts the deliveries of this process that were measured, by how they ended."""
-    channel = MeasureChannel()
-    monkeypatch.setattr(this_worker, "measuring", Measuring(channel))
-
-    def found():
-        this_worker.measuring.send()
-        measures = no_measures()
-        channel.receive(measures)
-        return Counter(
-            {
-                name: count
-                for measured in measures.values()
-                for name, count in measured.sums.items()
-                if labels_of(name)[0] == DELIVERIES
-            }
-        )
-
-    yield found
-    channel.shut()
+    return lambda: Counter(
+        {
+            name: count
+            for measured in measured_here().values()
+            for name, count in measured.sums.items()
+            if labels_of(name)[0] == DELIVERIES
+        }
+    )
 
 
 def exhaust():

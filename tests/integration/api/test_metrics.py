@@ -20,8 +20,6 @@ from flows.starts.refusals import refusals
 from flows.tasks import clusters
 from flows.tasks.clusters import ClusterStatus
 from flows.tasks.counting import count, purge_counts
-from flows.tasks.measures import MeasureChannel, no_measures
-from flows.worker.measuring import Measuring
 from flows.worker.this_worker import this_worker
 from scripts.models import Script
 from tests.builders import ECHO, make_flow, work_until_idle
@@ -46,19 +44,9 @@ def scraper(client, user):
 
 
 @pytest.fixture
-def measured(monkeypatch):
+def measured(measured_here):
     """Return what gives all that this process measures to the counts, as a broker does."""
-    channel = MeasureChannel()
-    monkeypatch.setattr(this_worker, "measuring", Measuring(channel))
-
-    def store():
-        this_worker.measuring.send()
-        measures = no_measures()
-        channel.receive(measures)
-        count(measures, now=timezone.now())
-
-    yield store
-    channel.shut()
+    return lambda: count(measured_here(), now=timezone.now())
 
 
 def values(response):
