@@ -15,7 +15,7 @@ RUN_LABELS = STATUS_LABELS | {WAITING: "info"}
 
 
 def words_of(runs: Sequence[Run]) -> dict[UUID, str]:
-    """Return the word by run, with one query: of those whose messages all wait another one."""
+    """Return the word of each run: WAITING for a running one whose messages all wait."""
     running = [run.pk for run in runs if run.status == Run.Status.RUNNING]
     held = Message.objects.of_runs(running).values_list("run").annotate(Count("consumer"))
     waiting = {run for run, count in held if not count} if running else set()

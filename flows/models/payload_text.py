@@ -14,9 +14,9 @@ from flows.errors import PayloadUnreadable
 
 
 class PayloadField(models.Field):
-    """Encrypted as it is saved and decrypted as it is read, where there are keys.
+    """A text that is encrypted when it is saved and decrypted when it is read, if there are keys.
 
-    What a query compares it with stays plain, and so do expressions. Reading it raises
+    Queries do not encrypt the values that they compare it with, nor do expressions. Reading raises
     PayloadUnreadable.
     """
 

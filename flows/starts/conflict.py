@@ -78,9 +78,10 @@ def _name(error: dict[str, str]) -> str:
 
 def _conflict(run_id: UUID, errors: list[dict[str, str]]) -> IdempotencyConflict:
     names = [_name(each) for each in errors]
+    verb = "differs" if len(names) == 1 else "differ"
     return IdempotencyConflict(
         f"The idempotency key has started the run {run_id} with another request:"
-        f" {' and '.join(names)} {'differ' if len(names) > 1 else 'differs'}."
+        f" {' and '.join(names)} {verb}."
         " Send the same request again, or another one with another key.",
         correlation_id=run_id,
         errors=errors,

@@ -1,4 +1,4 @@
-"""The field by which the server knows a form that it gets for the second time."""
+"""A hidden field that tells the server whether it has got a form before."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ register = template.Library()
 
 @register.simple_tag
 def once() -> SafeString:
-    """Return a hidden field: what the form asks for is done once, however often it is sent."""
+    """Return the hidden field. The server carries the form out once, and ignores repetitions."""
     return format_html('<input type="hidden" name="{}" value="{}">', FIELD, token_urlsafe(16))

@@ -1,4 +1,4 @@
-"""Splits JavaScript into tokens, each with the place by which the engine knows it."""
+"""Splits JavaScript into tokens, each with the column that the engine reports for it."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ class Token:
     text: str
     start: int
     line: int
-    # Counted in bytes: where it stands, and what the engine takes for it, see Scanner.
+    # In bytes: the real column, and the one that the engine reports, see Scanner.
     column: int
     engine_column: int
     is_first: bool  # of its line
 
 
 class Scanner:
-    """Goes through code as the engine does.
+    """Reads code in the way the engine does, and keeps the columns that the engine reports.
 
-    The engine notes a place behind blanks and at names, and takes the last one for a sign or text.
+    The engine keeps a column after blanks and at names. For signs and texts it reports the column
+    that it kept last.
     """
 
     def __init__(self, code: str) -> None:
@@ -52,7 +53,7 @@ class Scanner:
         self._is_first = True
         self._is_ascii = code.isascii()
         self.tokens: list[Token] = []
-        # For each open brace whether it is that of a template.
+        # For each open brace: whether it belongs to a template.
         self._braces: list[bool] = []
 
     def scan(self) -> list[Token]:
