@@ -25,9 +25,11 @@ from statistics import median
 from typing import Any
 
 import django
+import psutil
 
 USERS, WAITS, STREAMS, CONNECTIONS = 10, 200, 50, 16
 ROUNDS, SECONDS = 3, 8.0
+IDLE_SECONDS = 0.5
 SIZE = 1_000_000
 
 
@@ -59,6 +61,7 @@ def beside_waiters(start: Any, port: int, bench: Any, users: list[Any]) -> Itera
         alone = start.load(CONNECTIONS, SECONDS)["perSecond"]
         before = memory_kb()
         with waiting(port, bench, users):
+            wait_until_idle()
             each = (memory_kb() - before) / (USERS * (WAITS + STREAMS))
             beside = start.load(CONNECTIONS, SECONDS)["perSecond"]
         print(f"{alone:6.0f} alone {beside:6.0f} beside {each:5.1f} kB for each")
@@ -170,13 +173,36 @@ def tomorrow() -> Any:
     return timezone.now() + timedelta(days=1)
 
 
+def wait_until_idle() -> None:
+    """Wait until the web server has taken in all that wait: what it then does, it does for them."""
+    from flows.benchmark.waiting import wait_until
+
+    def is_idle() -> bool:
+        before = cpu_seconds()
+        time.sleep(IDLE_SECONDS)
+        return cpu_seconds() - before < IDLE_SECONDS / 10
+
+    wait_until(is_idle, seconds=60)
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of the children of this process, and theirs."""
+    times = [psutil.Process(pid).cpu_times() for pid in children()]
+    return sum(each.user + each.system for each in times)
+
+
 def memory_kb() -> int:
     """Return the memory of the children of this process, and theirs, after what they have read."""
-    from flows.benchmark.family import families
     from flows.benchmark.memory import pss_kb
 
     time.sleep(1)
-    return sum(pss_kb(pid) for pid in families([os.getpid()]) if pid != os.getpid())
+    return sum(map(pss_kb, children()))
+
+
+def children() -> list[int]:
+    from flows.benchmark.family import families
+
+    return [pid for pid in families([os.getpid()]) if pid != os.getpid()]
 
 
 if __name__ == "__main__":
