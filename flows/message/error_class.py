@@ -12,7 +12,8 @@ TRACEBACK = "Traceback (most recent call last):"
 # In this order: what is found first is not looked into again.
 PLACEHOLDERS = (
     ("<url>", r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+"),
-    ("<text>", r"(?<!\w)(?P<quote>['\"`])(?:\\.|(?!(?P=quote)).)*(?P=quote)(?!\w)"),
+    # No character fits in two ways: a text that was cut and has escapes would take for ever.
+    ("<text>", r"(?<!\w)(?P<quote>['\"`])(?:\\.|(?!(?P=quote))[^\\])*+(?P=quote)(?!\w)"),
     ("<text>", r"[\w.+-]+@[\w-]+\.[\w.-]+"),
     ("<id>", r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
     ("<time>", r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?"),

@@ -63,6 +63,11 @@ def test_errors_that_differ_in_numbers_have_the_same_class(one, other):
     )
 
 
+@pytest.mark.parametrize("escapes", ["\\n", "\\", "\\'"])
+def test_a_quoted_text_that_is_cut_within_its_escapes_has_a_class(escapes: str):
+    assert error_class_of(f"ValueError: no number: 'a{escapes * 500}").startswith("ValueError: no")
+
+
 @given(st.text(max_size=2000))
 def test_any_text_has_a_class_that_fits(error):
     assert len(error_class_of(error)) <= LONGEST
