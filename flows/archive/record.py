@@ -101,7 +101,7 @@ def _of_run(run: Run) -> dict[str, Any]:
         "warnings": run.warnings,
         "error": as_read(run.error),
         "result": _json(run.result),
-        "cancelledInput": _json(run.cancelled_input),
+        "cancelledInput": _beginning(run.cancelled_input),
     }
 
 
@@ -151,6 +151,20 @@ def _of_webhook(delivery: WebhookDelivery) -> dict[str, Any]:
         "answer": as_read(delivery.answer),
         "error": as_read(delivery.error),
     }
+
+
+def _beginning(text: str | None) -> orjson.Fragment | str | None:
+    """Return JSON as it was written, or as a text where only its beginning was kept."""
+    return _json(text) if text is None or _is_json(text) else text
+
+
+def _is_json(text: str) -> bool:
+    """Say whether it is JSON. Its integers may be beyond a double."""
+    try:
+        document_of(text.encode())
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _json(text: str | None) -> orjson.Fragment | None:

@@ -240,6 +240,24 @@ def test_integers_beyond_a_double_are_read_back_and_erased(folder):
     assert json.loads(line)["stepRuns"][0]["delivery"] == 1
 
 
+def test_a_message_that_waited_and_was_kept_in_part_is_read_back_and_erased(folder, settings):
+    settings.ASYNCENGINE_MAX_KEPT_BYTES = 200
+    flow = archived_flow()
+    large = json.dumps({"name": MARKER, "text": "x" * 500}).encode()
+    runs = [run_of(engine.start(flow.name, each).correlation_id) for each in (large, EXACT)]
+    for run in runs:
+        engine.cancel(run)
+
+    assert purge_later() == 2
+
+    cut, whole = (json.loads(line)["cancelledInput"] for line in read())
+    assert cut.startswith(f'{{"correlationId":"{runs[0].pk}","payload":{{"name": "Zeigl')
+    assert whole["payload"]["name"] == MARKER
+    erase("--correlation-id", str(runs[0].pk))
+    cut, whole = (json.loads(line)["cancelledInput"] for line in read())
+    assert (cut, whole["payload"]["name"]) == (None, MARKER)
+
+
 def test_a_damaged_file_is_not_replaced_and_a_cut_end_goes_with_what_is_erased(folder):
     lines = [b'{"correlationId": "%d", "erasedAt": null}\n' % number for number in (1, 2)]
     for line in lines:
