@@ -298,7 +298,7 @@ class Commit:
         most = self.batch(plan, threads)
         if any(until and until > self.now for until in (queue.slow_until, alone_until)):
             most = 1
-        elif queue.rate_limit:
+        if queue.rate_limit:
             # What has a rate starts at once or not at all.
             allowance = queue.rate_limit.allowance(self.now.timestamp())
             most = min(most, max(threads, self._startable(most)), self.unfinished + allowance)

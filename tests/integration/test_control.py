@@ -355,6 +355,16 @@ def test_a_queue_whose_script_was_asked_to_wait_goes_on_with_one_message_at_a_ti
     assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 1
 
 
+def test_a_rate_limit_holds_where_the_script_was_asked_to_wait():
+    busy = "def run(message, context):\n    raise Retry(after=30, reason='busy')\n"
+    flow = make_flow(codes=[busy], rate_count=2, rate_period=timedelta(seconds=60))
+    engine.start_many("flow", [{"n": n} for n in range(6)])
+
+    work_until_idle(flow)
+
+    assert StepRun.objects.count() == 2
+
+
 def test_the_books_of_a_flow_agree_with_its_rows():
     codes = [
         "def run(message, context):\n"
