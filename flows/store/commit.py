@@ -283,11 +283,14 @@ class Commit:
         return found_head(ask_for_head(self.database, queue_id, and_which))
 
     def _head_past_pause(self, queue_id: int, and_which: str) -> Head | None:
+        columns = "m.step_id, m.suspects, m.delayed"
         statement = sql.HEAD_PAST_PAUSE.format(
-            columns="m.step_id, m.delayed", queue="%s", now="%s", and_which=and_which
+            columns=columns, queue="%s", now="%s", and_which=and_which
         )
-        for step_id, delayed in self.database.query(statement, [queue_id, sql_time(self.now)]):
-            return Head(step_plan(step_id), "bypasses_pause", delayed=bool(delayed))
+        rows = self.database.query(statement, [queue_id, sql_time(self.now)])
+        for step_id, suspects, delayed in rows:
+            which = f"bypasses_pause AND suspects = {suspects}"
+            return Head(step_plan(step_id), which, suspects, bool(delayed))
         return None
 
     def _fitting(self, plan: StepPlan, queue_id: int, threads: int) -> int:

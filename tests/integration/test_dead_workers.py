@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows import engine
-from flows.models import Consumer, DeadLetter, Message, Run, StepRun
+from flows.models import Consumer, DeadLetter, Message, Queue, Run, StepRun
 from flows.store import HeldMessage, Lease, store
 from flows.worker.redelivery import in_commit
 from tests.builders import (
@@ -125,6 +125,24 @@ def test_suspects_become_fewer_with_every_death_of_a_worker():
 
     # The other half went first when the first had died a second time.
     assert sizes == [8, 4, 4, 2, 2]
+
+
+def test_suspects_that_bypass_a_pause_become_fewer_with_every_death_of_a_worker():
+    make_flow(codes=[ECHO], threads=8)
+    ids = engine.start_many("flow", [{"n": n} for n in range(4)])
+    engine.pause(Queue.objects.get())
+    for id in ids:
+        engine.bypass_pause(run_of(id))
+    sizes = []
+
+    for _ in range(4):
+        _, held = take(8)
+        sizes.append(len(held))
+        die()
+
+    # Of those that bypass a pause, any may come first.
+    assert sizes[:2] == [4, 2]
+    assert min(sizes) == 1
 
 
 def test_nothing_is_taken_beside_suspects():
