@@ -60,7 +60,7 @@ class Children:
             name = _key_of(run)
             first = run.key and (stored.get(name) or self._started_by(*name))
             if first and not (result.held.pending_outputs or result.state):
-                return replace(result, decision=RELEASED, starts=())
+                return replace(result, decision=RELEASED, starts=(), runs_again=True)
             if first:
                 result = _naming(result, run.correlation_id, first)
         return result

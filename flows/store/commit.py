@@ -368,7 +368,8 @@ class Commit:
             return
         for done in self.results:
             at = self._plausible_start(done)
-            rate.correct(done.held.reserved_at, at if done.ran and done.has_begun else None)
+            has_started = done.has_begun and (done.ran or done.runs_again)
+            rate.correct(done.held.reserved_at, at if has_started else None)
         self.rates[self.source_queue_id] = rate
 
     def _plausible_start(self, done: DeliveryResult) -> float:

@@ -343,5 +343,6 @@ def run_again(result: DeliveryResult) -> DeliveryResult:
         logs="",
         warning=False,
         state=None,
+        runs_again=True,
         run_in_transaction=None,
     )

@@ -148,6 +148,8 @@ class DeliveryResult:
     has_attempt: bool = False
     # False: its run was cancelled before its script began, which counts for no rate limit.
     has_begun: bool = True
+    # Its script ran and is to run again: nothing of it is stored, but it counts for a rate limit.
+    runs_again: bool = False
     # Called in the transaction that is to store it, at each try: returns what there is to store.
     run_in_transaction: Callable[[], DeliveryResult] | None = None
     # Its row in the history of the run. `replace` leaves it out: it goes with the decision.

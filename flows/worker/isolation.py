@@ -80,7 +80,7 @@ def without_state(refused: StateRefused) -> DeliveryResult:
 def judged(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
     """Return what comes of a call; what the worker cannot say makes it a dead letter."""
     if outcome.call.unreadable:
-        return unread(held, outcome.call.unreadable)
+        return unread(held, outcome.call.unreadable, has_run=True)
     try:
         return result_of_call(held, outcome)
     except Exception as error:

@@ -79,8 +79,10 @@ class TransactionalCallables:
         running = CallableCall(plan.program, plan.site, call, MOST_SECONDS)
         hooks_before = len(connection.run_on_commit)
         outcome = running.outcome(around=in_savepoint)
-        is_read = not call.unreadable
-        done = result_of_call(held, outcome) if is_read else unread(held, call.unreadable)
+        if call.unreadable:
+            done = unread(held, call.unreadable, has_run=True)
+        else:
+            done = result_of_call(held, outcome)
         self.ran.append(done)
         self.hosts.learn_pace(plan.program, done.finished_at - done.started_at)
         if running.limit.is_hit or connection.needs_rollback or connection.closed_in_transaction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from math import inf
 
@@ -28,8 +29,11 @@ MOST_AT_ONCE = 500
 _logged_at: dict[str, float] = {}
 
 
-def unread(held: HeldMessage, why: str) -> DeliveryResult:
-    """Let a message wait where no key decrypts what it needs: others may have it, or soon will."""
+def unread(held: HeldMessage, why: str, has_run: bool = False) -> DeliveryResult:
+    """Let a message wait where no key decrypts what it needs: others may have it, or soon will.
+
+    `has_run`: its script began, and has asked for what cannot be read.
+    """
     now = time.monotonic()
     is_news = now - _logged_at.get(why, -inf) > LOG_AGAIN_SECONDS
     if is_news:
@@ -37,7 +41,7 @@ def unread(held: HeldMessage, why: str) -> DeliveryResult:
     level = logging.ERROR if is_news else logging.DEBUG
     logger.log(level, "message %s of run %s waits. %s", held.id, held.run_id, why)
     held.unreadable = why
-    return ended_now(held, put_aside(UNREADABLE_DELAY))
+    return replace(ended_now(held, put_aside(UNREADABLE_DELAY)), runs_again=has_run)
 
 
 class Unreadable:

@@ -1,5 +1,6 @@
 """Priority, delay, pause, cancel, limits, dead letters: what operators do to messages."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -23,9 +24,13 @@ from flows.monitoring.run_story import run_story
 from flows.monitoring.trace import trace
 from flows.monitoring.wait_reason import why_queue
 from flows.store import store
+from flows.store.rate_limit import RateLimit
+from flows.worker.redelivery import in_commit
+from flows.worker.results import released
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker
 from scripts.models import Script
+from scripts.protocol.flow_state import SET, Change, StateChanges, new_version
 from tests.builders import (
     ECHO,
     RAISING,
@@ -37,6 +42,7 @@ from tests.builders import (
     work,
     work_until_idle,
 )
+from tests.integration.deliveries import passed
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
@@ -363,6 +369,28 @@ def test_a_rate_limit_holds_where_the_script_was_asked_to_wait():
     work_until_idle(flow)
 
     assert StepRun.objects.count() == 2
+
+
+@pytest.mark.parametrize(("has_run", "left"), [(True, 4), (False, 5)])
+def test_a_start_counts_for_a_rate_limit_though_the_script_is_to_run_again(
+    has_run: bool, left: int
+):
+    minute = timedelta(minutes=1)
+    make_flow(codes=[ECHO], rate_count=5, rate_period=minute)
+    engine.start("flow", {})
+    lease = open_lease("flow-0")
+    [held] = store().claim(lease, lambda plan, threads: 1)
+    done = released(held)
+    if has_run:
+        # Others have changed what it has read.
+        read = Change("count", SET, "2", seen=new_version())
+        done = replace(passed(held), state=StateChanges((read,), new_version()))
+
+    store().commit(lease, [done], in_commit, lambda plan, threads: 1, claim=False)
+
+    assert Message.objects.get().deliveries == 0
+    rate = RateLimit.read(5, minute, QueueState.objects.get().recent_starts)
+    assert rate.allowance(store().database.now().timestamp()) == left
 
 
 def test_the_books_of_a_flow_agree_with_its_rows():
