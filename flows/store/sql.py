@@ -398,7 +398,7 @@ REQUEST_CANCEL = "UPDATE flows_consumer SET cancel_requested = TRUE WHERE id = %
 
 DELETE_WAITING = """
     DELETE FROM flows_message WHERE id = %s AND queue_id = %s AND delayed = %s
-    RETURNING branch, body
+    RETURNING branch, pending_outputs, body
 """
 
 CANCEL_RUN = """

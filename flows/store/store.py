@@ -235,8 +235,8 @@ class Store:
     def _withdraw(self, run_id: UUID) -> str | None:
         """Delete the waiting messages of a run; None: one has moved on meanwhile.
 
-        Return the body of the one that waited, as the database had it, "" if a consumer holds it
-        or there are branches.
+        Return the body of the one that waited, as the database had it, "" if a consumer holds it,
+        if its step is done and it waits for room, or if there are branches.
         """
         asked = {holder for _, _, holder, _ in self._messages_of(run_id) if holder}
         for consumer_id in sorted(asked):
@@ -252,7 +252,8 @@ class Store:
                 deleted = self.database.query(sql.DELETE_WAITING, [id, queue_id, delayed])
                 if not deleted:
                     return None
-                body = "" if deleted[0][0] else deleted[0][1]
+                [(branch, is_done, text)] = deleted
+                body = "" if branch or is_done else text
                 if delayed:
                     queues[queue_id].delayed_change -= 1
                 else:

@@ -363,6 +363,8 @@ def test_a_run_that_is_cancelled_while_it_waits_for_room_starts_nothing():
     work()
 
     assert [len(children(run)) for run in runs if run.pk == waiting] == [0]
+    # Its step has kept what it got; what it gave is no input of another.
+    assert run_of(waiting).cancelled_input is None
     assert len(children()) == 1
     assert faults() == []
 
