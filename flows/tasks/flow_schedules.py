@@ -8,7 +8,7 @@ run, whatever is killed and however many clusters look.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django_q.tasks import async_task
@@ -23,6 +23,7 @@ from flows.store import store
 LABEL = "schedule"
 # A time that is later than this is a missed one.
 GRACE = timedelta(minutes=1)
+NEVER = datetime.min.replace(tzinfo=UTC)
 # Of missed times these are started.
 MOST_MISSED = 100
 MOST_DETAILS = 3
@@ -96,7 +97,7 @@ def _serve(state: FlowScheduleState, now: datetime) -> int:
         if schedule.starts_at(time) <= now
     ]
     begun = 0
-    for moment in _to_start(schedule, due, now):
+    for moment in _to_start(state, due, now):
         if not _has_way(state):
             if schedule.overlap == FlowSchedule.Overlap.WAIT:
                 state.time, state.at = moment, now + AGAIN
@@ -135,13 +136,25 @@ def _details(error: FlowError) -> list[str]:
     return [f"{each.get('path', '')} {each['detail']}." for each in found[:MOST_DETAILS]]
 
 
-def _to_start(schedule: FlowSchedule, due: list[datetime], now: datetime) -> list[datetime]:
+def _to_start(state: FlowScheduleState, due: list[datetime], now: datetime) -> list[datetime]:
     """Return the times that get a run."""
+    schedule = state.schedule
     if schedule.missed == FlowSchedule.Missed.ALL:
         return due
     if schedule.missed == FlowSchedule.Missed.SKIP:
-        due = [time for time in due if now - schedule.starts_at(time) <= GRACE]
+        held_up = _held_up_until(state, now)
+        due = [time for time in due if now - max(schedule.starts_at(time), held_up) <= GRACE]
     return due[-1:]
+
+
+def _held_up_until(state: FlowScheduleState, now: datetime) -> datetime:
+    """Return when the last run has ended, for which a time may have waited, or now."""
+    if state.schedule.overlap != FlowSchedule.Overlap.WAIT or state.last_run is None:
+        return NEVER
+    if not _has_way(state):
+        return now
+    ended = Run.objects.filter(pk=state.last_run).values_list("finished_at", flat=True).first()
+    return ended or NEVER
 
 
 def _has_way(state: FlowScheduleState) -> bool:

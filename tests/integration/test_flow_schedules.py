@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from flows import engine
 from flows.configuration import (
     ConfigurationInvalid,
     export_configuration,
@@ -137,6 +138,23 @@ def test_a_time_that_waits_for_the_last_run_is_served_at_its_end():
     let_come(schedule)
 
     assert start_due() == 1
+
+
+def test_a_time_that_waits_for_the_last_run_is_not_missed_however_long_that_takes():
+    schedule = make_schedule(overlap="wait", missed="skip")
+    let_come(schedule)
+    FlowScheduleState.objects.update(last_run=engine.start("flow", {}).correlation_id)
+    assert start_due() == 0
+    work_until_idle(schedule.flow)
+    FlowScheduleState.objects.update(at=store().database.now())
+
+    assert start_due() == 1
+
+    work_until_idle(schedule.flow)
+    Run.objects.update(finished_at=timezone.now() - timedelta(hours=1))
+    let_come(schedule)
+    assert start_due() == 0
+    assert state_of(schedule).at > store().database.now() + timedelta(minutes=1)
 
 
 def test_a_full_queue_is_tried_again_and_loses_no_time():
