@@ -131,11 +131,16 @@ class FlowSchedule(models.Model):
         return CronTimes(self.cron, self.time_zone)
 
     def starts_at(self, time: datetime) -> datetime:
-        """Return when the run of a time is started: always the same for the same time."""
+        """Return when the run of a time is started: always the same for the same time.
+
+        It is before the next time, which would otherwise come first.
+        """
         if not self.jitter:
             return time
+        following = self.times().after(time)
+        most = self.jitter if following is None else min(self.jitter, following - time)
         digest = hashlib.sha256(f"{self.pk} {time.isoformat()}".encode()).digest()
-        return time + self.jitter * (int.from_bytes(digest[:8]) / 2**64)
+        return time + most * (int.from_bytes(digest[:8]) / 2**64)
 
 
 def payload_fault(text: str) -> str:

@@ -238,6 +238,21 @@ def test_jitter_is_the_same_for_the_same_time_and_spreads_others():
     assert timedelta(minutes=4) < max(delays) < timedelta(minutes=5)
 
 
+def test_each_time_has_its_run_however_large_the_jitter(monkeypatch):
+    schedule = make_schedule("* * * * *", jitter=timedelta(hours=1))
+    first = state_of(schedule).time
+    moments = [first + timedelta(minutes=number) for number in range(10)]
+    served = []
+
+    for _ in moments:
+        at = state_of(schedule).at
+        monkeypatch.setattr(type(store().database), "now", lambda self, at=at: at)
+        start_due()
+        served.append(state_of(schedule).last_time)
+
+    assert served == moments
+
+
 def test_a_start_that_is_not_stored_leaves_the_schedule_as_it_was(monkeypatch):
     """As a kill between the start and the commit does."""
     schedule = make_schedule()
