@@ -154,8 +154,12 @@ def _batches(now: datetime) -> Iterator[int]:
 
 
 def _versions() -> Iterator[tuple[FlowVersion, timedelta]]:
-    """Yield every version of every flow with how long its runs are kept."""
-    for version in FlowVersion.objects.select_related("flow").order_by("pk"):
+    """Yield the versions of flows that have runs, with how long these are kept.
+
+    In any order: the budget may not do for all of them, and the same ones would always be left.
+    """
+    has_runs = Exists(Run.objects.filter(flow_version=OuterRef("pk")))
+    for version in FlowVersion.objects.filter(has_runs).select_related("flow").order_by("?"):
         if _is_archived(version) and folder() is None:
             logger.warning(
                 "Runs of the flow %s are not purged: ASYNCENGINE_ARCHIVE_DIR is not set.",

@@ -234,6 +234,20 @@ def test_it_purges_in_batches_and_stops_after_its_budget(monkeypatch):
     assert later() == 4
 
 
+def test_no_flow_waits_for_the_purge_of_another_that_never_ends(monkeypatch):
+    monkeypatch.setattr(retention, "BATCH", 1)
+    busy, other = make_flow("busy", codes=[ECHO]), make_flow("other", codes=[ECHO])
+    engine.start_many("busy", [{}] * 30)
+    start("other")
+    for flow in (busy, other):
+        work_until_idle(flow)
+
+    for _ in range(20):
+        purge(timezone.now() + LATER, budget_seconds=0)
+
+    assert [run.flow_version.flow_name for run in Run.objects.all()] == ["busy"] * 11
+
+
 def test_half_of_the_time_of_a_purge_belongs_to_others(monkeypatch):
     monkeypatch.setattr(retention, "BATCH", 1)
     flow = make_flow(codes=[ECHO])
