@@ -6,7 +6,15 @@ from datetime import datetime, timedelta
 
 from django.db.models import F, Q
 
-from flows.models import Consumer, IdempotencyKey, Message, QueueState, Reprocessing
+from flows.models import (
+    Consumer,
+    IdempotencyKey,
+    LiveCluster,
+    Message,
+    QueueState,
+    Reprocessing,
+    WebhookDelivery,
+)
 from flows.store.rate_limit import shifted
 
 
@@ -28,3 +36,10 @@ def mend(was: datetime, now: datetime) -> None:
         waiting.update(available_at=F("available_at") + jump)
         Reprocessing.objects.filter(due_at__gt=now).update(due_at=now)
         IdempotencyKey.objects.filter(created_at__gt=now).update(created_at=now)
+        # Its sender knows one by this time: what is just being sent is sent once more.
+        webhooks = WebhookDelivery.objects.filter(
+            status=WebhookDelivery.Status.PENDING, next_attempt_at__gt=now
+        )
+        webhooks.update(next_attempt_at=F("next_attempt_at") + jump)
+        # Those that have ended would count as alive until then.
+        LiveCluster.objects.filter(seen_at__gt=now).update(seen_at=now)

@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flows import engine
-from flows.models import Consumer, IdempotencyKey, Message, Queue, QueueState, Run
+from flows.models import (
+    Consumer,
+    IdempotencyKey,
+    LiveCluster,
+    Message,
+    Queue,
+    QueueState,
+    Run,
+    WebhookDelivery,
+)
 from flows.store import clock as clocks
 from flows.store import store
 from flows.store.clock import SteadyClock
@@ -150,6 +159,21 @@ def test_what_was_stored_by_a_clock_that_was_ahead_is_mended_when_it_is_put_righ
         now + timedelta(seconds=9)
     }
     assert IdempotencyKey.objects.get().created_at == now
+
+
+def test_webhooks_do_not_wait_for_a_clock_that_was_ahead_and_clusters_that_ended_are_gone():
+    flow = make_flow(codes=["def run(message, context):\n    return message\n"])
+    engine.start(flow.name, {}, callback_url="https://shop.example.org/hook")
+    work_until_idle(flow)
+    now = store().database.now()
+    was = now + MONTH
+    WebhookDelivery.objects.update(next_attempt_at=was + timedelta(seconds=30))
+    LiveCluster("here:1", "", True, 2, was).tell()
+
+    mend(was, now)
+
+    assert WebhookDelivery.objects.get().next_attempt_at == now + timedelta(seconds=30)
+    assert not LiveCluster.objects.alive(now + timedelta(seconds=20))
 
 
 def test_starts_that_a_rate_counts_move_with_the_clock():
