@@ -210,7 +210,7 @@ class StateOfFlow:
         if times > MOST_CONFLICTS:
             raise StateRefused(
                 result,
-                f"The state of the flow: what the script has read was changed by others, "
+                "The state of the flow: what the script has read was changed by others,"
                 f" {times} times in a row.",
             )
         _conflicts[result.held.id] = times
