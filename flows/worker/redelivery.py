@@ -19,6 +19,7 @@
 | … and has waited for longer than its queue allows       | DEAD_LETTERED | waited-too-long   |
 | … and the run would be too old by then                  | DEAD_LETTERED | expired           |
 | the worker died during the last delivery                | DEAD_LETTERED | exhausted         |
+| its queue has fewer deliveries since the last one       | DEAD_LETTERED | exhausted         |
 | what came of it cannot be stored                        | DEAD_LETTERED | not-storable      |
 | the run was cancelled meanwhile, whatever else happened | CANCELLED     |                   |
 
@@ -231,6 +232,12 @@ def cannot_work(error: str) -> Decision:
         StepOutcome.FAILED,
         storable(error),
         DeadLetterReason.CANNOT_WORK,
+    )
+
+
+def out_of_deliveries(error: str) -> Decision:
+    return Decision(
+        Disposition.DEAD_LETTERED, StepOutcome.FAILED, error, DeadLetterReason.EXHAUSTED
     )
 
 

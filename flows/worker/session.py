@@ -33,7 +33,7 @@ from flows.worker.isolation import (
     unjudged,
     without_state,
 )
-from flows.worker.queue_rules import is_exhausted, with_redeliveries, worker_died
+from flows.worker.queue_rules import exhausted, is_exhausted, with_redeliveries
 from flows.worker.redelivery import in_commit
 from flows.worker.results import cancelled_early, released, running_attempt
 from flows.worker.this_worker import this_worker
@@ -274,7 +274,7 @@ class Session:
             elif held.pending_outputs:
                 self.done.append(gone_on(held))
             elif held.deliveries > 1 and is_exhausted(held, self.lease.queue_id):
-                self.done.append(worker_died(held))
+                self.done.append(exhausted(held))
             else:
                 by_step.setdefault(held.step_id, []).append(held)
         for step_id, messages in by_step.items():

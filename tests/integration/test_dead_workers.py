@@ -1,5 +1,6 @@
 """The messages of workers that die: delivered again, and the one that kills is found."""
 
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from flows import engine
 from flows.models import Consumer, DeadLetter, Message, Queue, Run, StepRun
 from flows.store import HeldMessage, Lease, store
-from flows.worker.redelivery import in_commit
+from flows.worker.redelivery import failed, in_commit
 from tests.builders import (
     ECHO,
+    RAISING,
     counters,
     make_flow,
     open_lease,
@@ -83,6 +85,24 @@ def test_a_message_whose_workers_die_is_dead_lettered_after_its_last_delivery():
     assert "worker died" in dead.error
     assert run_of(started.correlation_id).status == Run.Status.FAILED
     assert counters("flow-0") == (0, 0)
+
+
+def test_a_message_whose_queue_has_fewer_deliveries_by_then_dies_of_its_last_error():
+    make_flow(codes=[RAISING], backoff_initial=timedelta(0))
+    started = engine.start("flow", {})
+    for _ in range(2):
+        lease, [held] = take(1)
+        result = replace(passed(held), decision=replace(failed("no luck"), delay=timedelta(0)))
+        store().commit(lease, [result], in_commit, lambda plan, threads: 1, claim=False)
+    Queue.objects.update(max_deliveries=2)
+
+    work("flow-0")
+
+    dead = DeadLetter.objects.get()
+    assert (dead.reason, dead.cause) == (DeadLetter.Reason.EXHAUSTED, DeadLetter.Cause.FAILED)
+    assert (dead.error, dead.deliveries) == ("no luck", 2)
+    run = run_of(started.correlation_id)
+    assert (run.error, run.step_runs.count()) == ("no luck", 2)
 
 
 def die() -> None:
