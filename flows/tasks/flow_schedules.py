@@ -165,7 +165,7 @@ def _has_way(state: FlowScheduleState) -> bool:
 
 
 def _start(schedule: FlowSchedule) -> UUID:
-    labels = {LABEL: schedule.name} | schedule.labels
+    labels = schedule.labels | {LABEL: schedule.name}
     return engine.start(
         schedule.flow.name, schedule.payload.encode(), labels=labels, priority=schedule.priority
     ).correlation_id

@@ -61,7 +61,8 @@ def state_of(schedule: FlowSchedule) -> FlowScheduleState:
 
 def test_a_time_that_has_come_starts_one_run_as_the_schedule_says():
     payload = '{"rate": 1.50, "n": 12345678901234567890123}'
-    schedule = make_schedule(EACH_SECOND, payload=payload, labels={"of": "night"}, priority=7)
+    labels = {"of": "night", "schedule": "another"}
+    schedule = make_schedule(EACH_SECOND, payload=payload, labels=labels, priority=7)
     let_come(schedule)
 
     assert start_due() == 1
