@@ -31,7 +31,9 @@ def naming_line(error: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     if TRACEBACK not in text:
         return lines[0].strip() if lines else ""
-    last = max(at for at, line in enumerate(lines) if line.strip().endswith(TRACEBACK))
+    begun = [at for at, line in enumerate(lines) if line.strip().endswith(TRACEBACK)]
+    # One that is quoted within a line is no traceback.
+    last = max(begun, default=-1)
     after = [line for line in lines[last + 1 :] if not line[0].isspace()]
     return (after or lines)[0].strip()
 

@@ -50,6 +50,12 @@ def test_the_last_of_chained_tracebacks_names_the_error():
     assert naming_line(error) == "TimeoutError: no answer"
 
 
+def test_a_traceback_that_is_quoted_within_a_line_is_none():
+    error = "ValueError: it said: Traceback (most recent call last): none\nof 3"
+
+    assert naming_line(error) == "ValueError: it said: Traceback (most recent call last): none"
+
+
 def test_the_first_line_names_the_error_of_javascript():
     assert naming_line("TypeError: x is no function\n    at run (script:3)") == (
         "TypeError: x is no function"
