@@ -162,7 +162,6 @@ def cancel_at_deadline(run: Run, error: str) -> bool:
     with store().database.transaction():
         if not store().cancel(run.pk, None, error):
             return False
-        run.refresh_from_db()
         _make_text(run)
         return True
 

@@ -84,8 +84,8 @@ def _note_ended(run_ids: Sequence[UUID]) -> None:
 
 def _decide(deadline: RunDeadline) -> bool:
     """Cancel the run if it has not ended; return whether it was cancelled."""
-    # A failed run may go on with other branches.
-    run = Run.objects.filter(pk=deadline.pk).first()
+    # A failed run may go on with other branches. The key of its payloads may be missing here.
+    run = Run.objects.only("pk").filter(pk=deadline.pk).first()
     error = f"The run had not ended by its deadline, {rfc3339(deadline.at)}."
     with store().database.transaction():
         was_missed = run is not None and engine.cancel_at_deadline(run, error)

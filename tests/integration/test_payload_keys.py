@@ -31,6 +31,7 @@ from flows.models import (
     LiveCluster,
     Message,
     Run,
+    RunDeadline,
     RunningAttempt,
     RunText,
     StepRun,
@@ -47,6 +48,7 @@ from flows.store import store
 from flows.store.sizes import fault_of_ends
 from flows.tasks import clusters, installation
 from flows.tasks.clusters import ClusterStatus
+from flows.tasks.deadlines import cancel_overdue
 from flows.tasks.encrypting import _ids_of_batch, places
 from flows.tasks.error_classes import fill_some_error_classes
 from flows.tasks.reprocessing import reprocess_many
@@ -362,6 +364,23 @@ def test_a_run_whose_key_is_missing_is_cancelled_and_keeps_its_payload(keyed, se
 
     settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
     assert MARKER in run_of(run.pk).cancelled_input
+
+
+def test_a_run_whose_key_is_missing_is_cancelled_at_its_deadline_and_keeps_no_other(
+    keyed, settings
+):
+    make_flow(codes=[ECHO])
+    deadline = timezone.now() + timedelta(hours=1)
+    runs = [start(deadline=deadline) for _ in range(2)]
+    RunDeadline.objects.update(at=timezone.now() - timedelta(seconds=1))
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    assert cancel_overdue() == 2
+
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
+    for run in runs:
+        assert "had not ended by its deadline" in run_of(run.pk).error
+        assert MARKER in run_of(run.pk).cancelled_input
 
 
 def test_an_error_that_looks_encrypted_is_shown_as_it_is():
