@@ -37,6 +37,7 @@ from flows.engine import IDEMPOTENCY_KEY_AGE
 from flows.errors import PayloadUnreadable
 from flows.models import (
     AuditEntry,
+    BranchEnd,
     CachedValue,
     DeadLetter,
     Flow,
@@ -46,6 +47,7 @@ from flows.models import (
     LoginCount,
     Message,
     QuietEnd,
+    ReprocessedLetter,
     Run,
     TokenUse,
     WebhookDelivery,
@@ -227,10 +229,19 @@ def _purge_runs(
             batch = [(pk, status) for pk, status in batch if pk in archived]
         else:
             last = batch[-1][0]
-        # Whole rows would be decrypted.
-        Run.objects.filter(pk__in=[pk for pk, _ in batch]).only("pk").delete()
+        _delete([pk for pk, _ in batch])
         _subtract_from_totals(version.flow_name, Counter(status for _, status in batch))
     return len(batch), None if is_last else last
+
+
+def _delete(ids: Sequence[UUID]) -> None:
+    """Delete ended runs with all that belongs to them. Whole rows would be decrypted."""
+    letters = DeadLetter.objects.filter(run__in=ids)
+    again = ReprocessedLetter.objects.filter(dead_letter__in=letters)
+    for rows in (again, letters, BranchEnd.objects.filter(run__in=ids)):
+        # No signal keeps them: all is decided.
+        rows.order_by()._raw_delete(connection.alias)
+    Run.objects.filter(pk__in=ids).only("pk").delete()
 
 
 def _archive(flow_name: str, ids: Sequence[UUID]) -> tuple[int, Set[UUID]]:

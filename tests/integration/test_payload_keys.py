@@ -770,6 +770,22 @@ def test_runs_whose_key_is_lost_are_purged(settings):
     assert [fault for checked in check() for fault in checked.faults()] == []
 
 
+def test_failed_runs_whose_key_is_lost_are_purged_with_their_dead_letters(keyed, settings):
+    flow = make_flow(codes=[REJECTS])
+    start(dies=True)
+    work_until_idle(flow)
+    made = reprocess_many(DeadLetterFilter(), sample=0).reprocessing
+    assert made is not None
+    finish(flow, made)
+    engine.discard(DeadLetter.objects.open().get())
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    assert purge_all() == 1
+
+    assert tables_with(MARK) == {}
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
 @pytest.mark.parametrize("column", ["result", "attempt"])
 def test_runs_that_cannot_be_read_stay_and_those_behind_them_are_archived(
     settings, tmp_path, column, caplog
