@@ -14,6 +14,7 @@ from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
+from flows.errors import PayloadUnreadable
 from flows.models import Flow, Run, WebhookDelivery
 from flows.models.webhook import LONGEST_ERROR
 from flows.monitoring.times import rfc3339
@@ -58,6 +59,8 @@ def attempt(delivery: WebhookDelivery, taken_until: datetime) -> None:
         outcome = Outcome(str(error), is_last=True)
     except NotDecryptable as error:
         outcome = Outcome(f"The secret of the flow cannot be decrypted: {error}")
+    except PayloadUnreadable as error:
+        outcome = Outcome(str(error))
     _record(delivery, outcome, taken_until)
 
 
@@ -170,6 +173,7 @@ def _record(delivery: WebhookDelivery, outcome: Outcome, taken_until: datetime) 
         wait = None if outcome.is_last else wait_after(delivery.attempts, outcome.wait)
         status = Status.PENDING if wait else Status.FAILED
         next_at = now + wait if wait else None
+    read = {} if "body" in delivery.get_deferred_fields() else {"body": delivery.body}
     with store().database.transaction():
         # Another sender may have taken it meanwhile, and an operator may have sent it again.
         mine = WebhookDelivery.objects.filter(pk=delivery.pk, next_attempt_at=taken_until)
@@ -178,10 +182,10 @@ def _record(delivery: WebhookDelivery, outcome: Outcome, taken_until: datetime) 
             next_attempt_at=next_at,
             attempted_at=now,
             url=delivery.url,
-            body=delivery.body,
             error=outcome.error[:LONGEST_ERROR],
             answer_status=outcome.answer and outcome.answer.status,
             answer=outcome.answer.text if outcome.answer else "",
+            **read,
         )
         if outcome.answer and outcome.answer.status == GONE and delivery.kind == Kind.FLOW:
             turn_off(delivery)

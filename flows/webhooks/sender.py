@@ -78,7 +78,8 @@ class Sender:
     def _take(self, full: list[int]) -> tuple[WebhookDelivery, datetime] | None:
         while True:
             waiting = due().exclude(flow__in=full) if full else due()
-            delivery = waiting.order_by("next_attempt_at").first()
+            # One whose body cannot be decrypted is to keep no other waiting.
+            delivery = waiting.order_by("next_attempt_at").defer("body").first()
             if delivery is None:
                 return None
             until = store().database.now() + TAKEN_FOR

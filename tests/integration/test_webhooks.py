@@ -9,6 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
@@ -17,6 +18,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from flows import engine
+from flows.encryption.payload_keys import PayloadKey
 from flows.errors import CallbackRefused, IdempotencyConflict
 from flows.models import (
     DeadLetter,
@@ -358,6 +360,31 @@ def test_delivery_whose_sender_was_killed_is_taken_after_its_time(receiver, monk
 
     delivery.refresh_from_db()
     assert (delivery.status, delivery.attempts) == ("delivered", 2)
+
+
+def test_delivery_whose_body_cannot_be_read_waits_for_its_key_and_keeps_no_other(
+    receiver, settings
+):
+    keys = [Fernet.generate_key().decode() for _ in range(2)]
+    settings.ASYNCENGINE_PAYLOAD_KEYS = keys[:1]
+    receiver.answers("/hook", 500)
+    delivery = ended(receiver)
+    send_due()
+    receiver.answers("/hook", 204)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = keys[1:]
+    other = ended(receiver)
+    make_due()
+
+    assert send_due() == 2
+
+    delivery.refresh_from_db(fields=["status", "error"])
+    assert (delivery.status, PayloadKey(keys[0]).id in delivery.error) == ("pending", True)
+    other.refresh_from_db()
+    assert other.status == "delivered"
+    settings.ASYNCENGINE_PAYLOAD_KEYS = keys
+    make_due()
+    assert send_due() == 1
+    assert len({request.body for request in receiver.received}) == 2
 
 
 def test_both_secrets_sign_while_one_is_replaced_and_are_encrypted_again(receiver, settings):
