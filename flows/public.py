@@ -331,7 +331,7 @@ def _seconds(wait: Any) -> float:
 
 
 def _dead_letter(pk: int) -> DeadLetter:
-    letters = DeadLetter.objects.select_related("step", "run__flow_version")
+    letters = DeadLetter.objects.unread().select_related("step", "run__flow_version")
     try:
         # The ORM takes True and 1.5 for 1.
         if isinstance(pk, bool) or not isinstance(pk, int | str):

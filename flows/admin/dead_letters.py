@@ -355,6 +355,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         given = request.POST.get("ids") or request.GET.get("ids", "")
         ids = [int(each) for each in given.split(",")[:MOST_IDS] if each.isdecimal()]
         letters = self.get_queryset(request).filter(pk__in=ids).select_related(OF_FLOW)
+        letters = letters.defer("body", "details")
         operated = self.permitted(request, Right.OPERATE, letters.order_by("pk"))
         if request.method == "POST":
             reason = request.POST.get("reason", "").replace("\0", "")[:LONGEST_REASON]
@@ -431,7 +432,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         variant=ActionVariant.DANGER,
     )
     def discard(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
-        letter = get_object_or_404(DeadLetter, pk=object_id)
+        letter = get_object_or_404(DeadLetter.objects.unread(), pk=object_id)
         try:
             reason = form.cleaned_data.get("reason", "")
             run = engine.discard(letter, user=request.user, reason=reason)

@@ -88,8 +88,8 @@ class ReprocessView(StartingView):
 def _find(request: Request, id: int) -> DeadLetter:
     """Return the dead letter. Raises Problem where there is none that the caller may see, or where
     it was discarded, and PayloadErased."""
-    letters = dead_letters_known(request.user).select_related("step__flow_version__flow")
-    letter = letters.filter(pk=id).first()
+    known = dead_letters_known(request.user).unread()
+    letter = known.select_related("step__flow_version__flow").filter(pk=id).first()
     if letter and letter.discarded_at and engine.is_erased(letter.run_id):
         raise PayloadErased
     if letter is None or letter.discarded_at:

@@ -18,6 +18,10 @@ class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
         """Return the dead letters that are neither reprocessed nor discarded."""
         return self.filter(reprocessed_at=None, discarded_at=None)
 
+    def unread(self) -> DeadLetterQuerySet:
+        """Return them without their payloads, whose key may be missing: each is read when used."""
+        return self.defer("body", "details")
+
     def open_in(self, path: str) -> Coalesce:
         """Return the number of open dead letters for each row of an outer query.
 

@@ -12,6 +12,7 @@ from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models.functions import Length
+from django.urls import reverse
 from django.utils import timezone
 
 from flows import engine, public
@@ -784,6 +785,29 @@ def test_failed_runs_whose_key_is_lost_are_purged_with_their_dead_letters(keyed,
 
     assert tables_with(MARK) == {}
     assert [fault for checked in check() for fault in checked.faults()] == []
+
+
+@pytest.mark.parametrize("door", ["code", "command", "api", "page", "list"])
+def test_a_dead_letter_whose_key_is_lost_is_discarded(keyed, settings, admin_client, door):
+    flow = make_flow(codes=[REJECTS])
+    start(dies=True)
+    work_until_idle(flow)
+    pk = DeadLetter.objects.values_list("pk", flat=True).get()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    if door == "code":
+        public.discard(pk)
+    elif door == "command":
+        call_command("dead_letters", "discard", str(pk), stdout=StringIO())
+    elif door == "api":
+        assert admin_client.delete(f"/async/api/dead-letters/{pk}").status_code == 204
+    elif door == "page":
+        page = reverse("admin:flows_deadletter_discard", args=[pk])
+        admin_client.post(page, {"_form_submitted": "True"}, headers={"HX-Request": "true"})
+    else:
+        admin_client.post(reverse("admin:flows_deadletter_discard_many"), {"ids": pk})
+
+    assert not DeadLetter.objects.open().exists()
 
 
 @pytest.mark.parametrize("column", ["result", "attempt"])

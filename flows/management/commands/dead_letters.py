@@ -99,8 +99,9 @@ class Command(BaseCommand):
         if payload is not None and len(ids) != 1:
             raise CommandError("--payload goes with a single dead letter.")
         refused = 0
+        letters = DeadLetter.objects.unread().select_related("step__flow_version__flow")
         for pk in ids:
-            letter = DeadLetter.objects.select_related("step__flow_version__flow").get(pk=pk)
+            letter = letters.get(pk=pk)
             try:
                 if options["verb"] == "discard":
                     run = engine.discard(letter)
