@@ -56,9 +56,12 @@ class FlowForm(forms.ModelForm):
         return names
 
     def clean_private_webhooks(self) -> bool:
-        """Users who start the flow can then have this machine call inner networks."""
+        """Users who start the flow can then have this machine call inner networks.
+
+        It reads what is stored: a page of the history begins with an earlier state.
+        """
         wanted: bool = self.cleaned_data["private_webhooks"]
-        is_new = wanted and "private_webhooks" in self.changed_data
-        if is_new and not self.user.has_perm(PRIVATE.permission):
+        granted = Flow.objects.filter(pk=self.instance.pk, private_webhooks=True)
+        if wanted and not self.user.has_perm(PRIVATE.permission) and not granted.exists():
             raise ValidationError(f"It needs the permission {PRIVATE.permission!r}.")
         return wanted

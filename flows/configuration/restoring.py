@@ -27,7 +27,7 @@ from flows.models import (
     Step,
 )
 from flows.models.starting import present_names
-from scripts.grants import missing_to_save
+from scripts.grants import PRIVATE, missing_to_save
 from scripts.models import Library, Script, ScriptVersion
 
 # Steps are deleted in the transaction that deletes their flow.
@@ -82,6 +82,11 @@ def plan_restoration(record: Any, user: Any) -> Restoration:
         plan.problems.append("It is there again.")
     elif Flow.objects.filter(name=record.name).exists():
         plan.problems.append(f"Another flow has the name {record.name}: rename that one first.")
+    if record.private_webhooks and not user.has_perm(PRIVATE.permission):
+        plan.problems.append(
+            "Its webhooks may call private addresses. Only a user with the permission"
+            f" {PRIVATE.permission!r} may grant that."
+        )
     for step in plan.steps:
         plan.problems += _script_problems(plan, step, user)
         plan.problems += _queue_problems(plan, step)

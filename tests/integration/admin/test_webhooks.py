@@ -75,6 +75,43 @@ def test_private_addresses_are_granted_with_a_permission_of_its_own(
 
 def test_secret_is_shown_on_demand_alone_and_replaced(client, flow):
     page = page_of(flow)
+@pytest.mark.parametrize("may", [False, True])
+def test_the_grant_comes_back_from_the_history_with_the_permission_alone(
+    flow, staff_client, give_right, may
+):
+    flow.private_webhooks = True
+    flow.save()
+    granted = flow.history.first()
+    flow.private_webhooks = False
+    flow.save()
+    client = staff_client(*(["scripts.call_private_addresses"] if may else []))
+    give_right("configure", flow)
+    old = reverse("admin:flows_flow_simple_history", args=[flow.pk, granted.history_id])
+    page = client.get(old)
+    assert page.status_code == 200
+
+    client.post(old, form_data(page))
+
+    flow.refresh_from_db()
+    assert flow.private_webhooks is may
+
+
+@pytest.mark.parametrize("may", [False, True])
+def test_a_deleted_flow_with_the_grant_is_restored_with_the_permission_alone(
+    flow, staff_client, give_right, may
+):
+    flow.private_webhooks = True
+    flow.save()
+    flow.delete()
+    client = staff_client(*(["scripts.call_private_addresses"] if may else []))
+    give_right("configure")
+    record = Flow.history.get(history_type="-")
+
+    client.post(reverse("admin:flows_flow_restore", args=[record.pk]))
+
+    assert Flow.objects.filter(private_webhooks=True).exists() is may
+
+
     assert "whsec_••" in client.get(page).content.decode()
     assert not FlowWebhook.objects.exists()
 
