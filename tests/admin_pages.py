@@ -234,7 +234,6 @@ OTHER_PAGES = [
     Page("autocomplete", FILE, query="?app_label=flows&model_name=step&field_name=queue"),
     Page("flows_deadletter_body", FILE, letter),
     Page("flows_run_body", FILE),
-    Page("flows_run_cancelled_input", FILE),
     Page("flows_run_result", FILE, completed),
     Page("jsi18n", FILE),
     Page("scripts_script_samples", FILE, main_script),

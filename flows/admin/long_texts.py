@@ -30,7 +30,7 @@ MOST_INDENTED = 4 * SHOWN
 class LongTexts(ModelAdmin):
     """For a model's admin: `long_texts` are the JSON fields that may be long.
 
-    Lists read neither them nor `unlisted_texts`, whose key may be missing.
+    Lists read neither them nor `unlisted_texts`, which have no address of their own.
     """
 
     long_texts: tuple[str, ...] = ()

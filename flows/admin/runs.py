@@ -79,7 +79,9 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunErasing, RunList, LongTexts, 
         css: ClassVar[Any] = {"all": ["flows/runs.css"]}
         js = ("flows/json.js",)
 
-    long_texts = ("result", "cancelled_input")
+    long_texts = ("result",)
+    # What waited is for those who see payloads: the page has it as the input of its step.
+    unlisted_texts = ("cancelled_input",)
     change_form_template = "admin/flows/run/change_form.html"
     # Their number is not counted, so there is no "Select all 12 runs".
     list_disable_select_all = True

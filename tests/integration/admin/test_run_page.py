@@ -550,3 +550,22 @@ def test_the_form_of_a_run_whose_payload_was_not_kept_promises_no_copy(client):
 
     assert "What the new run gets." in page
     assert "exactly what this one got" not in page
+
+
+def test_what_waited_when_a_run_was_cancelled_is_for_those_who_see_payloads(
+    staff_client, give_right
+):
+    """Its starter sees the run, and not what inner steps have made of the payload."""
+    flow = make_flow(codes=[TRAIL, TRAIL])
+    client = staff_client()
+    give_right("start", flow)
+    run = start({"n": "hushhush"})
+    Run.objects.filter(pk=run.pk).update(started_by=User.objects.get(username="staff"))
+    engine.cancel(run_of(run.pk))
+    assert "hushhush" in str(run_of(run.pk).cancelled_input)
+
+    page = client.get(page_of(run))
+    whole = client.get(page_of(run).replace("/change/", "/cancelled_input.json"))
+
+    assert (page.status_code, whole.status_code == 200) == (200, False)
+    assert "hushhush" not in page.content.decode()
