@@ -137,13 +137,14 @@ def _details(error: FlowError) -> list[str]:
 
 
 def _to_start(state: FlowScheduleState, due: list[datetime], now: datetime) -> list[datetime]:
-    """Return the times that get a run."""
+    """Return the times that get a run: each that is not missed, and of the others what is asked."""
     schedule = state.schedule
     if schedule.missed == FlowSchedule.Missed.ALL:
         return due
-    if schedule.missed == FlowSchedule.Missed.SKIP:
-        held_up = _held_up_until(state, now)
-        due = [time for time in due if now - max(schedule.starts_at(time), held_up) <= GRACE]
+    if on_time := [time for time in due if now - schedule.starts_at(time) <= GRACE]:
+        return on_time
+    if schedule.missed == FlowSchedule.Missed.SKIP and now - _held_up_until(state, now) > GRACE:
+        return []
     return due[-1:]
 
 

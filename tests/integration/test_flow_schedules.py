@@ -92,9 +92,10 @@ def test_a_schedule_that_has_started_waits_for_its_next_time():
         (EACH_YEAR, "one", 1),
         (EACH_YEAR, "all", 3),
         (EACH_YEAR, "skip", 0),
-        # The last one is on time.
-        (EACH_SECOND, "skip", 1),
-        (EACH_SECOND, "one", 1),
+        # They are late by seconds, so none is a missed one.
+        (EACH_SECOND, "skip", 3),
+        (EACH_SECOND, "one", 3),
+        (EACH_SECOND, "all", 3),
     ],
 )
 def test_times_that_were_missed_become_what_the_schedule_says(cron: str, missed: str, runs: int):
