@@ -31,7 +31,7 @@ class Target(StrEnum):
 class Alarm:
     """`rule` names the rule; with flow, queue and subject it tells one alarm from another.
 
-    `subject`: a machine, or a schedule of the flow.
+    `subject`: a machine, a cluster, or a schedule of the flow.
     """
 
     rule: str
@@ -139,8 +139,10 @@ def cluster_gone(snapshot: Snapshot) -> Iterator[Alarm]:
     for cluster in sorted({queue.cluster for queue in snapshot.queues} - {""}):
         bound = [queue for queue in snapshot.queues if queue.cluster == cluster]
         waiting = [queue for queue in bound if _is_unnoticed(queue)]
-        first, more = (waiting or bound)[0], len(waiting or bound) - 1
-        names = f"the queue {first.name}" + (f" and {more} more" if more else "")
+        # It is the same alarm, whichever queue has messages: so it stands at the first of all.
+        place, named = bound[0], waiting or bound
+        more = len(named) - 1
+        names = f"the queue {named[0].name}" + (f" and {more} more" if more else "")
         effect = "Messages wait in" if waiting else "What is started now will wait in"
         yield Alarm(
             "cluster-gone",
@@ -149,8 +151,9 @@ def cluster_gone(snapshot: Snapshot) -> Iterator[Alarm]:
             f"Start one with: python manage.py qcluster -n {cluster}. Or bind the queue to another"
             " cluster, or to none.",
             Target.QUEUE,
-            first.flow,
-            first.name,
+            place.flow,
+            place.name,
+            subject=cluster,
         )
 
 

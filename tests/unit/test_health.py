@@ -314,3 +314,24 @@ def test_sentences_have_the_figures() -> None:
         "3 dead letters",
     ):
         assert part in said
+
+
+def test_a_cluster_that_stays_gone_is_one_alarm_whichever_queue_has_messages():
+    """Otherwise alerts would tell its end, and a new one."""
+    names = ("bills", "orders", "parcels")
+
+    def alarm(waiting: str) -> Alarm:
+        queues = tuple(
+            replace(
+                queue(cluster="reports"), name=name, ready_for=MINUTE if name == waiting else None
+            )
+            for name in names
+        )
+        [found] = alarms(Snapshot((), queues, **ALIVE))
+        return found
+
+    found = {waiting: alarm(waiting) for waiting in ("", *names)}
+
+    identities = {(each.rule, each.flow, each.queue, each.subject) for each in found.values()}
+    assert len(identities) == 1
+    assert "the queue parcels, bound to it" in found["parcels"].sentence
