@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
+from django.utils import timezone
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
@@ -43,6 +45,15 @@ class ClockWidget(forms.DateTimeInput):
 class ReprocessingForm(forms.Form):
     """Its first part is a filter of dead letters, as the list of dead letters has it."""
 
+class UtcField(forms.DateTimeField):
+    """A time in UTC, whatever time zone the project has."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        with timezone.override(UTC):
+            found: datetime | None = super().to_python(value)
+            return found
+
+
     flow_name = forms.ChoiceField(label="Flow", required=False, widget=UnfoldAdminSelectWidget)
     step = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
     queue = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
@@ -68,8 +79,8 @@ class ReprocessingForm(forms.Form):
         widget=UnfoldAdminTextInputWidget,
         help_text="That a script has given when it rejected the message.",
     )
-    dead_after = forms.DateTimeField(required=False, widget=ClockWidget, help_text="In UTC.")
-    dead_before = forms.DateTimeField(required=False, widget=ClockWidget, help_text="In UTC.")
+    dead_after = UtcField(required=False, widget=ClockWidget, help_text="In UTC.")
+    dead_before = UtcField(required=False, widget=ClockWidget, help_text="In UTC.")
     of_script = forms.CharField(label="Script", required=False, widget=forms.HiddenInput)
     ids = forms.CharField(required=False, widget=forms.HiddenInput)
     script = forms.ChoiceField(

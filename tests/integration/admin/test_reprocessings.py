@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -268,3 +269,18 @@ def test_dialogs_of_a_reprocessing_tell_how_many_are_left(client, superuser, sta
     page = client.get(reverse(f"admin:flows_reprocessing_{verb}", args=[found.pk]))
 
     assert "220 dead letters are left" in text_of(page)
+
+
+def test_times_are_in_utc_whatever_time_zone_the_project_has(client, begin, world, settings):
+    """As the list of dead letters gives them."""
+    settings.TIME_ZONE = "Europe/Berlin"
+    died = datetime(2026, 11, 2, 9, 30, tzinfo=UTC)
+    DeadLetter.objects.update(dead_at=died)
+    filters = {"dead_at_from_0": "2026-11-02", "dead_at_from_1": "09:30", "dead_at_zone": "UTC"}
+
+    listed = client.get(reverse("admin:flows_deadletter_changelist"), filters)
+    page = client.get(listed.context["many_url"])
+
+    assert [letter.pk for letter in listed.context["cl"].result_list] == [world.dead_letter.pk]
+    assert page.context["form"].filter.dead_after == died
+    assert page.context["matched"].matched == 1
