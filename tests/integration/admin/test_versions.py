@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from scripts.models import Library, ScriptVersion
 from tests.builders import ECHO, RAISING
@@ -191,3 +192,13 @@ def test_the_page_of_a_version_without_network_allows_no_host(client, script):
     script.save()
 
     assert "every public one" in client.get(page_of(script, 4)).text
+
+
+def test_the_times_of_versions_are_in_utc_as_they_say(client, script):
+    at = datetime(2026, 11, 2, 23, 30, tzinfo=UTC)
+    script.versions.filter(number=1).update(created_at=at)
+
+    with timezone.override("Europe/Berlin"):
+        content = client.get(page_of(script, 2)).content.decode()
+
+    assert "version 1, 2026-11-02 23:30 UTC" in content
