@@ -51,7 +51,7 @@ from flows.admin.letter_list import (
     search,
 )
 from flows.admin.long_texts import EDITABLE, LongTexts, beginning_of, is_longer_than, whole_url
-from flows.admin.reprocessing_form import MOST_IDS
+from flows.admin.reprocessing_form import MOST_IDS, ids_in
 from flows.dead_letters import count_by_step
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid, QueueFull
 from flows.message.envelope import parse_payload, parse_value, payload_of, takes_any_payload
@@ -353,7 +353,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         if not self.has_operate_permission(request):
             raise PermissionDenied
         given = request.POST.get("ids") or request.GET.get("ids", "")
-        ids = [int(each) for each in given.split(",")[:MOST_IDS] if each.isdecimal()]
+        ids = ids_in(given.split(",")[:MOST_IDS])
         letters = self.get_queryset(request).filter(pk__in=ids).select_related(OF_FLOW)
         letters = letters.defer("body", "details")
         operated = self.permitted(request, Right.OPERATE, letters.order_by("pk"))

@@ -23,6 +23,7 @@ from flows.models import DeadLetter, Queue, Reprocessing, Right, Step
 from flows.options import LONGEST_REASON
 from flows.tasks import reprocessing
 from flows.tasks.reprocessing import SAMPLE
+from scripts.admin.bounds import MOST_OF_COLUMN
 
 ScriptChoice = Reprocessing.ScriptChoice
 ANY = ("", "any")
@@ -32,6 +33,8 @@ FILTER = (
 )
 # Of nine digits they fit into an address of 8 KiB, the longest that nginx takes.
 MOST_IDS = 800
+# With more digits it is beyond a column of the database.
+LONGEST_ID = 18
 
 
 class ClockWidget(forms.DateTimeInput):
@@ -42,9 +45,6 @@ class ClockWidget(forms.DateTimeInput):
         super().__init__(attrs, format="%Y-%m-%dT%H:%M:%S.%f")
 
 
-class ReprocessingForm(forms.Form):
-    """Its first part is a filter of dead letters, as the list of dead letters has it."""
-
 class UtcField(forms.DateTimeField):
     """A time in UTC, whatever time zone the project has."""
 
@@ -53,6 +53,9 @@ class UtcField(forms.DateTimeField):
             found: datetime | None = super().to_python(value)
             return found
 
+
+class ReprocessingForm(forms.Form):
+    """Its first part is a filter of dead letters, as the list of dead letters has it."""
 
     flow_name = forms.ChoiceField(label="Flow", required=False, widget=UnfoldAdminSelectWidget)
     step = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)
@@ -92,6 +95,7 @@ class UtcField(forms.DateTimeField):
     sample = forms.IntegerField(
         label="First sample",
         min_value=0,
+        max_value=MOST_OF_COLUMN,
         initial=SAMPLE,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="This many go first. The rest waits until their runs have ended. 0: no sample.",
@@ -99,6 +103,7 @@ class UtcField(forms.DateTimeField):
     stop_after_failures = forms.IntegerField(
         required=False,
         min_value=1,
+        max_value=MOST_OF_COLUMN,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="It stops when this many have failed again. Empty: it never stops.",
     )
@@ -140,9 +145,10 @@ class UtcField(forms.DateTimeField):
         if not given:
             return None
         parts = given.split(",")
-        if len(parts) > MOST_IDS or not all(part.isdecimal() for part in parts):
+        found = ids_in(parts)
+        if len(parts) > MOST_IDS or len(found) < len(parts):
             raise forms.ValidationError("These are no ids of dead letters.")
-        return tuple(sorted({int(part) for part in parts}))
+        return tuple(sorted(set(found)))
 
     @property
     def has_filter(self) -> bool:
@@ -178,6 +184,11 @@ class UtcField(forms.DateTimeField):
             dry_run=dry_run,
             reason=self.cleaned_data["note"],
         )
+
+
+def ids_in(parts: Iterable[str]) -> list[int]:
+    """Return those of the texts that can be ids of rows."""
+    return [int(part) for part in parts if part.isdecimal() and len(part) <= LONGEST_ID]
 
 
 def confirmation_of(filter: DeadLetterFilter) -> str:

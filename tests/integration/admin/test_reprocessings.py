@@ -284,3 +284,22 @@ def test_times_are_in_utc_whatever_time_zone_the_project_has(client, begin, worl
     assert [letter.pk for letter in listed.context["cl"].result_list] == [world.dead_letter.pk]
     assert page.context["form"].filter.dead_after == died
     assert page.context["matched"].matched == 1
+
+
+@pytest.mark.parametrize("field", ["sample", "stop_after_failures"])
+def test_a_number_that_no_column_holds_is_refused_at_its_field(client, begin, field):
+    page = client.post(begin, fields(**{field: "9" * 12}))
+
+    assert page.status_code == 200
+    assert list(page.context["form"].errors) == [field]
+    assert not Reprocessing.objects.exists()
+
+
+def test_ids_that_no_row_can_have_are_refused(client, begin, world):
+    huge = "9" * 30
+
+    page = client.post(begin, fields(ids=huge))
+    discard = client.get(reverse("admin:flows_deadletter_discard_many"), {"ids": huge})
+
+    assert list(page.context["form"].errors) == ["ids"]
+    assert discard.context["count"] == 0
