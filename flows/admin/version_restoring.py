@@ -129,6 +129,9 @@ class MissingForm(forms.Form):
         record = Queue.history.filter(name=name).order_by("history_date", "history_id").last()
         queue: Queue = record.instance if record else Queue(name=name)
         queue.paused, queue.paused_by, queue.pause_reason = False, None, ""
+        if Queue.objects.filter(pk=queue.pk).exists():
+            # The one that had the name has another now.
+            queue.pk = None
         queue.save(force_insert=True)
         return queue
 

@@ -106,6 +106,23 @@ def test_a_script_and_a_queue_that_are_gone_are_restored_with_the_version(client
     assert Queue.objects.get(name="billing").size == 77
 
 
+def test_a_queue_that_is_made_again_leaves_the_one_alone_that_had_its_name(client, world, first):
+    """Its queue has another name now, and feeds another flow."""
+    charge = first.steps.get(name="charge")
+    world.billing.name, world.billing.size = "parcels", 77
+    world.billing.save()
+    other = Flow.objects.create(name="other")
+    Step.objects.create(flow=other, name="a", script=world.script, queue=world.billing)
+    assert "anew" in choices_of(client, first, f"queue-{charge.pk}")
+
+    client.post(page_of(first, "restore_with"), {f"queue-{charge.pk}": "anew"})
+
+    made = world.flow.steps.get(name="charge").queue
+    assert (made.name, made.size) == ("billing", 10_000)
+    assert made.pk != world.billing.pk
+    assert other.steps.get().queue.name == "parcels"
+
+
 def test_another_script_and_another_queue_take_the_place_of_those_that_are_gone(
     client, world, first
 ):
