@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +25,18 @@ from flows.configuration.rows import (
 )
 from flows.configuration.schedules import schedule_entries
 from flows.configuration.tables import table_entries
-from flows.models import AlertTarget, AlertThresholds, Flow, Queue, Step
+from flows.models import (
+    AlertTarget,
+    AlertThresholds,
+    ConfigurationRevision,
+    Flow,
+    Queue,
+    Step,
+)
 from scripts.models import ConfigurationValue, Library, Script
 
+# Other transactions may change the configuration while it is read.
+ATTEMPTS = 5
 # Entries by kind and name.
 EntriesByKind = dict[str, dict[str, dict[str, Any]]]
 
@@ -96,6 +106,16 @@ class CurrentState:
 
     @classmethod
     def load(cls) -> CurrentState:
+        """Read all tables as one state; again, where another transaction has changed some since."""
+        for _ in range(ATTEMPTS):
+            revision = ConfigurationRevision.current()
+            found = cls._read()
+            if ConfigurationRevision.current() == revision:
+                break
+        return found
+
+    @classmethod
+    def _read(cls) -> CurrentState:
         rows: dict[str, QuerySet[Any]] = {
             "library": Library.objects.all(),
             "script": Script.objects.prefetch_related("library_uses"),
@@ -110,7 +130,7 @@ class CurrentState:
         }
         of_all = thresholds.get((None, None), AlertThresholds())
         by_name["alert thresholds"] = {INSTALLATION: of_all}
-        steps: dict[str, list[Step]] = {name: [] for name in by_name["flow"]}
+        steps: defaultdict[str, list[Step]] = defaultdict(list)
         for step in Step.objects.select_related("flow", "script", "queue"):
             steps[step.flow.name].append(step)
         return cls(by_name, steps, thresholds)

@@ -6,7 +6,7 @@ from django.contrib.auth.models import Group
 
 from flows.configuration import export_configuration, import_configuration, write_document
 from flows.demo import demo_document
-from flows.models import Flow, Queue, RoleMapping, Step
+from flows.models import AlertThresholds, Flow, Queue, RoleMapping, Step
 from scripts.models import Script
 from tests.builders import ECHO, make_flow, make_script
 
@@ -21,6 +21,26 @@ def test_an_empty_configuration_has_every_section():
         "flows": [],
         "rbac": {},
     }
+
+
+def test_an_import_that_commits_meanwhile_is_in_the_export_as_a_whole(monkeypatch):
+    make_flow("orders")
+    read = AlertThresholds.objects.order_by
+
+    def read_late(*names: str) -> Any:
+        monkeypatch.undo()
+        make_flow("parcels")
+        return read(*names)
+
+    monkeypatch.setattr(AlertThresholds.objects, "order_by", read_late)
+
+    document = export_configuration()
+
+    assert [flow["name"] for flow in document["flows"]] == ["orders", "parcels"]
+    for flow in document["flows"]:
+        for step in flow["steps"]:
+            assert step["script"] in {script["name"] for script in document["scripts"]}
+            assert step["queue"] in {queue["name"] for queue in document["queues"]}
 
 
 def test_every_key_is_written_out_with_its_value():
