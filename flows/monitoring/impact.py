@@ -5,14 +5,25 @@ It reads counters and a bounded number of rows, whatever there is.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce
 
-from flows.models import DeadLetter, Flow, FlowTotals, Message, Queue, QueueState, Run, Step
+from flows.models import (
+    DeadLetter,
+    Flow,
+    FlowTotals,
+    FlowVersion,
+    Message,
+    Queue,
+    QueueState,
+    Run,
+    Step,
+)
 from flows.models.starting import starters_of
 from flows.models.users import user_name_field
 from scripts.models import Script
@@ -124,22 +135,42 @@ def impact_of(obj: Any, changed: Collection[str], new: Any = None) -> Impact:
 
 
 def touched(flows: Iterable[Flow]) -> list[TouchedFlow]:
-    """Return the flows with what they have at hand: three queries for all of them."""
+    """Return the flows with what they have at hand: a few queries for all of them."""
     known = list(flows)
-    totals = FlowTotals.objects.in_bulk([flow.name for flow in known])
+    totals = _totals_of(known)
     states = QueueState.objects.filter(queue__step__flow__in=known).order_by()
     waiting = dict(
         states.values_list("queue__step__flow").annotate(
             count=Coalesce(Sum("depth"), 0) + Coalesce(Sum("delayed"), 0)
         )
     )
-    return [_touched(flow, totals.get(flow.name), waiting.get(flow.pk, 0)) for flow in known]
+    return [_touched(flow, totals[flow.pk], waiting.get(flow.pk, 0)) for flow in known]
 
 
-def _touched(flow: Flow, totals: FlowTotals | None, waiting: int) -> TouchedFlow:
-    if totals is None:
-        return TouchedFlow(flow.pk, flow.name, waiting=waiting)
-    return TouchedFlow(flow.pk, flow.name, max(totals.unfinished, 0), waiting, totals.open_letters)
+def _totals_of(flows: list[Flow]) -> dict[int, list[FlowTotals]]:
+    """Return the totals of each flow: under its name, and under those that it had."""
+    present = {flow.name: flow.pk for flow in flows}
+    names = FlowVersion.objects.filter(flow__in=flows).values("flow_name")
+    found: defaultdict[int, list[FlowTotals]] = defaultdict(list)
+    earlier: dict[str, FlowTotals] = {}
+    for each in FlowTotals.objects.filter(Q(pk__in=present) | Q(pk__in=names)):
+        if each.flow_name in present:
+            found[present[each.flow_name]].append(each)
+        else:
+            earlier[each.flow_name] = each
+    if earlier:
+        # Another flow may have the name now, and its totals with it.
+        taken = set(Flow.objects.filter(name__in=earlier).values_list("name", flat=True))
+        had = FlowVersion.objects.filter(flow__in=flows, flow_name__in=earlier.keys() - taken)
+        for pk, name in had.order_by().values_list("flow", "flow_name").distinct():
+            found[pk].append(earlier[name])
+    return found
+
+
+def _touched(flow: Flow, totals: list[FlowTotals], waiting: int) -> TouchedFlow:
+    under_way = sum(max(each.unfinished, 0) for each in totals)
+    letters = sum(each.open_letters for each in totals)
+    return TouchedFlow(flow.pk, flow.name, under_way, waiting, letters)
 
 
 def _of_flow(flow: Flow, changed: set[str], new: Any) -> Impact:

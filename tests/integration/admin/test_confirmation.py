@@ -200,3 +200,24 @@ def test_conflict_is_shown_whatever_the_page_says_it_has_seen(client, world, dig
 
     assert conflict["X-Form-Outcome"] == "conflict"
     assert Queue.objects.get(pk=world.spare.pk).size == 600
+
+
+def test_what_goes_on_under_an_earlier_name_of_the_flow_is_told(busy):
+    """Runs are counted under the name that they started with."""
+    busy.flow.name = "orders"
+    busy.flow.save()
+    busy.flow.make_version()
+
+    impact = impact_of(busy.flow, {"steps"})
+
+    assert KEPT_VERSION in impact.notes
+    assert (impact.under_way, impact.flows[0].dead_letters) == (3, 264)
+
+
+def test_what_goes_on_under_a_name_belongs_to_the_flow_that_has_it_now(busy):
+    busy.flow.name = "orders"
+    busy.flow.save()
+    busy.flow.make_version()
+    other = Flow.objects.create(name="order-processing")
+
+    assert [impact_of(each, {"steps"}).under_way for each in (busy.flow, other)] == [0, 3]
