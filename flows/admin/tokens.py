@@ -32,17 +32,24 @@ from flows.admin import own_tokens
 from flows.admin.display import list_of, shown_time
 from flows.admin.registering import unregister_stock
 from flows.admin.token_made import lead_to
+from flows.identity.users import is_external
 from flows.models import TokenName
 from flows.models.users import all_users, user_name_field
 from scripts.admin.bulk import bulk_action
 from scripts.admin.site import register
 
 Token: Any = get_token_model()
+# Its tokens would go on where the provider has ended the login.
+OF_ISSUER = "You log in at an identity provider: call the API with its tokens."
 
 unregister_stock(Token)
 
 
 class TokenForm(ModelForm):
+    """The admin sets `maker` on a subclass for each request."""
+
+    maker: Any = None
+
     name = CharField(
         max_length=TokenName._meta.get_field("name").max_length,
         required=False,
@@ -60,6 +67,8 @@ class TokenForm(ModelForm):
 
     def clean_user(self) -> Any:
         user = self.cleaned_data["user"]
+        if user == self.maker and is_external(user):
+            raise ValidationError(OF_ISSUER)
         if not has_room(user):
             raise ValidationError(
                 f"The user has {most_tokens()} tokens, the most that a user may have: revoke some."
@@ -98,6 +107,10 @@ class TokenAdmin(ModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form: Any = super().get_form(request, *args, **kwargs)
+        return type(form.__name__, (form,), {"maker": request.user})
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         ttl = knox_settings.TOKEN_TTL

@@ -9,11 +9,12 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
+from knox.models import AuthToken
 
 from flows.access.tokens import make_token
 from flows.admin import token_made
 from flows.admin.token_made import SHOWN_BEFORE
-from flows.models import AuditEntry
+from flows.models import AuditEntry, ExternalIdentity
 from tests.integration.admin.pages import messages_of
 
 
@@ -124,3 +125,24 @@ def test_tokens_of_others_and_expired_ones_are_not_there(staff, page):
     theirs = reverse("admin:own_tokens_revoke", args=[other.row.token_key])
     assert client.post(theirs).status_code == 404
     assert call(other.text) == 200
+
+
+def test_a_user_of_an_issuer_makes_no_token_by_the_page_of_all_tokens(db):
+    """As on the own page and by the API."""
+    user = User.objects.create_superuser("root", password="secret")
+    other = User.objects.create_user("other")
+    ExternalIdentity.objects.create(
+        key=ExternalIdentity.key_of("https://id.example.org", "7"),
+        user=user,
+        issuer="https://id.example.org",
+        subject="7",
+    )
+    client = Client()
+    client.force_login(user)
+    page = reverse("admin:knox_authtoken_add")
+
+    refused = client.post(page, {"name": "mine", "user": user.pk})
+    client.post(page, {"name": "theirs", "user": other.pk})
+
+    assert "identity provider" in str(refused.context["adminform"].form.errors["user"])
+    assert list(AuthToken.objects.values_list("user", flat=True)) == [other.pk]
