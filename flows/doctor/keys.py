@@ -55,6 +55,8 @@ def secrets() -> Finding:
             decrypt(text)
         except NotDecryptable:
             lost.append(name)
+        except (TypeError, ValueError):
+            return _no_key("secrets", "ASYNCENGINE_SECRETS_KEYS")
     if not lost:
         return ok("secrets", f"The keys decrypt each of {count} stored texts.")
     more = f" and {len(lost) - MOST_NAMES} more" if len(lost) > MOST_NAMES else ""
@@ -67,7 +69,12 @@ def secrets() -> Finding:
 
 def payloads() -> Finding:
     """Say which keys the payloads need, and whether these are the newest one."""
-    name, key = "payload keys", encrypting()
+    name = "payload keys"
+    try:
+        key = encrypting()
+        payload_keys()
+    except (TypeError, ValueError):
+        return _no_key(name, "ASYNCENGINE_PAYLOAD_KEYS")
     missing: dict[str, list[str]] = {}
     old, unread = [], []
     for model, columns in places():
@@ -105,3 +112,9 @@ def payloads() -> Finding:
     if key:
         return ok(name, f"Payloads are encrypted with the key {key.id}.{cut}")
     return ok(name, f"Payloads are not encrypted{', but read' if has_keys() else ''}.{cut}")
+
+
+def _no_key(name: str, setting: str) -> Finding:
+    # Without the key, which does not belong into a log.
+    seen = f"{setting} holds something that is no key, or nothing."
+    return error(name, seen, "Set a list of Fernet keys, the newest one first.")

@@ -124,3 +124,21 @@ def test_a_setting_that_loses_what_was_accepted_is_named():
         found = {each.name: each for each in postgresql.settings_of_server()}
 
     assert "loses" in found["setting synchronous_commit"].seen
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [("ASYNCENGINE_PAYLOAD_KEYS", "payload keys"), ("ASYNCENGINE_SECRETS_KEYS", "secrets")],
+)
+def test_a_key_that_is_none_is_a_finding_and_the_others_follow(
+    capsys, no_hosts, settings, setting, name
+):
+    webhook_of(make_flow())
+    setattr(settings, setting, ["no key"])
+
+    _, found = doctor(capsys)
+
+    assert setting in found[name]["seen"]
+    assert "no key" not in found[name]["seen"].replace("is no key", "")
+    assert {"workers", "archive of runs"} <= found.keys()
