@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 
 from flows.demo import demo_document
+from flows.errors import CommitInDoubt
 from flows.models import Flow, Queue
 from tests.databases import fresh_database
 
@@ -122,3 +125,23 @@ def test_a_failure_exits_with_1_and_says_why_on_stderr(tmp_path):
     assert not_migrated.returncode == 1
     assert "Traceback" not in not_migrated.stderr
     assert "manage.py migrate" in not_migrated.stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_in_doubt_is_not_told_as_nothing_changed(document):
+    database: Any = connections["default"]
+    commit = database._commit
+
+    def lost() -> None:
+        del database._commit
+        commit()
+        raise CommitInDoubt
+
+    database._commit = lost
+
+    with pytest.raises(CommandError) as raised:
+        config("import", str(document))
+
+    assert "nothing was changed" not in str(raised.value)
+    assert "Repeat the command" in str(raised.value)
+    assert config("import", str(document)) == "Nothing to change.\n"

@@ -20,6 +20,7 @@ from flows.configuration import (
     write_directory,
     write_document,
 )
+from flows.errors import CommitInDoubt
 from scripts.checks import ENGINE
 
 # The exit code of --check, as that of `terraform plan -detailed-exitcode`.
@@ -90,6 +91,10 @@ class Command(BaseCommand):
                 self._import(read(options["file"]), options["dry_run"], options["prune"])
         except ConfigurationInvalid as error:
             raise CommandError(f"nothing was changed:\n{error}") from error
+        except CommitInDoubt as error:
+            raise CommandError(
+                f"{error}\nRepeat the command: where it has happened, there is nothing to change."
+            ) from error
         except DatabaseError as error:
             raise CommandError(
                 f"nothing was changed, the database says: {str(error).strip()}\n"
