@@ -28,6 +28,12 @@ else:
     Base = object
 
 
+SIGNED_ANEW = (
+    "The secret of its webhooks was deleted with the flow. They are signed with a new one: give"
+    " that to their receivers."
+)
+
+
 class DeletedFlowsAdmin(Base):
     """Adds the deleted flows to the admin of flows. `actions_list` names the action."""
 
@@ -70,6 +76,8 @@ class DeletedFlowsAdmin(Base):
                 self.message_user(request, f"Not restored. {refusal}", messages.ERROR)
             else:
                 self.message_user(request, f"The flow {flow.name} is restored.", messages.SUCCESS)
+                if flow.webhook_url:
+                    self.message_user(request, SIGNED_ANEW, messages.WARNING)
                 return redirect(page_of(flow))
         context = {
             **self.admin_site.each_context(request),

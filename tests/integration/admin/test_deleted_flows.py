@@ -19,6 +19,7 @@ from flows.models import (
     Run,
     Step,
 )
+from flows.webhooks.secrets import secret_of
 from scripts.models import Library, Script
 from tests.builders import ECHO, make_flow, work_until_idle
 from tests.integration.admin.pages import messages_of
@@ -218,3 +219,15 @@ def test_user_who_may_not_add_flows_restores_none(staff_client, give_right, orde
     assert staff.get(LIST).status_code == 403
     assert staff.post(f"{LIST}{record.pk}/").status_code == 403
     assert not Flow.objects.exists()
+
+
+def test_webhooks_of_a_restored_flow_have_a_new_secret_which_is_told(client, orders):
+    orders.webhook_url = "https://a.example/hook"
+    orders.save()
+    before = secret_of(orders)
+    orders.delete()
+
+    told = messages_of(restore(client, "orders"))
+
+    assert secret_of(Flow.objects.get(name="orders")) != before
+    assert any("signed with a new one" in each for each in told)
