@@ -224,6 +224,9 @@ def _target(instance: Any) -> Target:
         return Target("token", token_name(instance, 8), "")
     if isinstance(instance, Group):
         return Target("role", instance.name, str(instance.pk))
+    if _is_schedule(instance):
+        # As the menu calls it: a schedule is one of a flow.
+        return Target("scheduled task", str(instance), str(instance.pk))
     return audit.target_of(instance)
 
 

@@ -25,6 +25,8 @@ from flows.admin.by_role import sees_every_flow
 from flows.admin.display import link, shown_time
 from flows.admin.filters import TimeRangeFilter
 from flows.models import (
+    AlertTarget,
+    AlertThresholds,
     AuditEntry,
     DeadLetter,
     Flow,
@@ -44,6 +46,7 @@ VERBS = (
     "change",
     "delete",
     "restore",
+    "import",
     "cancel",
     "bypass the pause",
     "pause",
@@ -54,6 +57,13 @@ VERBS = (
     "stop",
     "go on",
     "discard",
+    "erase",
+    "change the state",
+    "send again",
+    "show the webhook secret",
+    "replace the webhook secret",
+    "turn the webhook on",
+    "send a test alert",
     "log in",
     "fail to log in",
     "log out",
@@ -76,6 +86,9 @@ KINDS: dict[str, type[models.Model] | None] = {
     "role": Group,
     "role mapping": RoleMapping,
     "token": None,
+    "schedule": None,
+    "alert target": AlertTarget,
+    "alert thresholds": AlertThresholds,
     "scheduled task": None,
 }
 VERB_LABELS = {

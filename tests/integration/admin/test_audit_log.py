@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.urls import reverse
 
 from flows import engine
 from flows.access.audit import Target, record
+from flows.access.audited_models import CONFIGURATION
 from flows.admin import audit_export
-from flows.models import AuditEntry, Queue
+from flows.models import AuditEntry, FlowSchedule, Queue
 from tests.integration.admin.pages import form_data
 
+ROOT = Path(__file__).resolve().parents[3]
 LIST = "/admin/flows/auditentry/"
 
 
@@ -230,3 +235,37 @@ def test_user_of_the_entries_can_be_deleted_and_the_entries_stay(client, world):
     assert not User.objects.filter(username="leaver").exists()
     verbs = AuditEntry.objects.filter(actor="leaver").values_list("verb", flat=True)
     assert set(verbs) == {"pause", "resume"}
+
+
+def recorded_verbs() -> set[str]:
+    """Return the verbs that the code of the engine records."""
+    call = re.compile(r"\b(?:record|acting)\(\s*\"([a-z ]+)\"")
+    files = [file for room in ("flows", "scripts") for file in (ROOT / room).rglob("*.py")]
+    return {verb for file in files for verb in call.findall(file.read_text(encoding="utf-8"))}
+
+
+def test_the_filters_offer_each_verb_and_each_kind_that_is_recorded(client, db):
+    kinds = {str(model._meta.verbose_name) for model in CONFIGURATION if model is not Group}
+
+    verbs_and_kinds = [
+        {value for value, _ in found.lookup_choices}
+        for name in ("verb", "kind")
+        for found in client.get(LIST).context["cl"].filter_specs
+        if getattr(found, "parameter_name", "") == name
+    ]
+
+    verbs, offered = verbs_and_kinds
+    # A start is what spans of traces record.
+    assert recorded_verbs() <= verbs
+    assert {*kinds, "role", "user", "token", "run", "dead letter", "scheduled task"} <= offered
+
+
+def test_a_schedule_of_a_flow_is_told_from_a_task_of_the_scheduler(client, world):
+    FlowSchedule.objects.create(flow=world.flow, name="nightly", cron="0 0 1 1 *")
+    page = reverse("admin:django_q_schedule_add")
+    sent = {"name": "sweep", "func": "flows.tasks.retention.purge", "schedule_type": "D"}
+
+    client.post(page, sent | {"repeats": "-1", "next_run_0": "2026-11-30", "next_run_1": "10:00"})
+
+    assert shown(client.get(LIST, {"kind": "schedule"})) == ["order-processing / nightly"]
+    assert shown(client.get(LIST, {"kind": "scheduled task"})) == ["flows.tasks.retention.purge"]
