@@ -17,6 +17,7 @@ from flows.access.rights import seen_runs
 from flows.admin.by_role import ByRole, rights_of
 from flows.admin.display import link, page_of, shown_time
 from flows.admin.filters import FlowFilter
+from flows.admin.letter_list import BoundedPaginator
 from flows.models import Run, WebhookDelivery
 from flows.webhooks.replaying import replay
 from flows.webhooks.shown import shown_url
@@ -50,8 +51,9 @@ def to_send_again(
 
 @register(WebhookDelivery)
 class WebhookDeliveryAdmin(DetailActions, ByRole, ReadOnlyAdmin):
-    """For many rows: it counts none, and its order is that of the key."""
+    """For many rows: it counts no more than a few hundred pages need, in the order of the key."""
 
+    paginator = BoundedPaginator
     show_full_result_count = False
     list_display = ("ended", "flow_name", "event", "receiver", "status_label", "attempts", "told")
     list_filter = (

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from flows import engine
@@ -73,8 +75,6 @@ def test_private_addresses_are_granted_with_a_permission_of_its_own(
     assert flow.private_webhooks is may
 
 
-def test_secret_is_shown_on_demand_alone_and_replaced(client, flow):
-    page = page_of(flow)
 @pytest.mark.parametrize("may", [False, True])
 def test_the_grant_comes_back_from_the_history_with_the_permission_alone(
     flow, staff_client, give_right, may
@@ -112,6 +112,8 @@ def test_a_deleted_flow_with_the_grant_is_restored_with_the_permission_alone(
     assert Flow.objects.filter(private_webhooks=True).exists() is may
 
 
+def test_secret_is_shown_on_demand_alone_and_replaced(client, flow):
+    page = page_of(flow)
     assert "whsec_••" in client.get(page).content.decode()
     assert not FlowWebhook.objects.exists()
 
@@ -198,3 +200,17 @@ def test_deliveries_are_seen_by_those_who_see_the_run(delivery, staff_client, gi
     assert client.post(again, {"_form_submitted": "True"}).status_code in (302, 403)
     delivery.refresh_from_db()
     assert delivery.status == "failed"
+
+
+def test_the_list_of_deliveries_does_not_count_all_of_them(client, delivery):
+    with CaptureQueriesContext(connection) as caught:
+        response = client.get(reverse("admin:flows_webhookdelivery_changelist"))
+
+    counts = [
+        query["sql"]
+        for query in caught.captured_queries
+        if "COUNT(" in query["sql"] and 'FROM "flows_webhookdelivery"' in query["sql"]
+    ]
+    assert [delivery.pk] == [each.pk for each in response.context["cl"].result_list]
+    assert counts
+    assert all("LIMIT" in each for each in counts)
