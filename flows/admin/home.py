@@ -33,6 +33,8 @@ else:
     Base = object
 
 _shared = Kept(1.0)
+# Addresses by what they show and its name.
+Pages = dict[tuple[Target, str], str]
 
 MOST_FLOWS = 25
 MOST_QUEUES = 10
@@ -127,7 +129,9 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         "figures": _figures(seen, len(live)),
         "periods": _periods(period, shows_all),
         "unit": TEXTS[period][1],
-        "flows": [_flow(flow, pages[flow.name], flow.name in troubled) for flow in shown],
+        "flows": [
+            _flow(flow, pages[Target.FLOW, flow.name], flow.name in troubled) for flow in shown
+        ],
         "more_flows": len(rows) - len(shown),
         "all_url": f"{reverse('admin:index')}?{_query(period, True)}",
         "queues": _queues(seen.queues, pages),
@@ -157,15 +161,16 @@ def _next_starts(flow_ids: tuple[int, ...] | None) -> list[dict[str, Any]]:
     ]
 
 
-def _pages(seen: Overview) -> dict[str, str]:
-    """Return the addresses of flows by name, and of queues by "queue " and the name.
+def _pages(seen: Overview) -> Pages:
+    """Return the addresses of flows and queues.
 
     One of each is resolved, for there may be hundreds.
     """
     flow, queue = page_of(Flow(pk=0)), page_of(Queue(pk=0))
-    pages = {each.name: flow.replace("/0/", f"/{each.pk}/") for each in seen.flows}
-    queues = {f"queue {each.name}": queue.replace("/0/", f"/{each.pk}/") for each in seen.queues}
-    return pages | queues
+    flows = {(Target.FLOW, each.name): flow.replace("/0/", f"/{each.pk}/") for each in seen.flows}
+    return flows | {
+        (Target.QUEUE, each.name): queue.replace("/0/", f"/{each.pk}/") for each in seen.queues
+    }
 
 
 def _urgency(flow: FlowState, troubled: set[str]) -> tuple[bool, int, str]:
@@ -185,7 +190,7 @@ VERBS = {
 }
 
 
-def _alarm(alarm: Alarm, pages: dict[str, str]) -> dict[str, Any]:
+def _alarm(alarm: Alarm, pages: Pages) -> dict[str, Any]:
     return {
         "alarm": alarm,
         "is_critical": alarm.level is AlertLevel.CRITICAL,
@@ -194,14 +199,15 @@ def _alarm(alarm: Alarm, pages: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _target(alarm: Alarm, pages: dict[str, str]) -> str:
+def _target(alarm: Alarm, pages: Pages) -> str:
     if alarm.target is Target.DEAD_LETTERS:
         return list_of(DeadLetter, state="open", flow=alarm.flow)
     if alarm.target is Target.FAILED_RUNS:
         return list_of(Run, status="FAILED", flow=alarm.flow, age="1h")
     if alarm.target is Target.CONSERVATION:
         return reverse("admin:flows_run_conservation")
-    return pages.get(f"queue {alarm.queue}" if alarm.target is Target.QUEUE else alarm.flow, "")
+    name = alarm.queue if alarm.target is Target.QUEUE else alarm.flow
+    return pages.get((alarm.target, name), "")
 
 
 # --- figures and flows -------------------------------------------------------------------------
@@ -281,13 +287,13 @@ def seconds_of(curve: Curve, share: float) -> str:
 # --- queues and workers ------------------------------------------------------------------------
 
 
-def _queues(queues: Iterable[QueueState], pages: dict[str, str]) -> list[dict[str, Any]]:
+def _queues(queues: Iterable[QueueState], pages: Pages) -> list[dict[str, Any]]:
     used = (queue for queue in queues if queue.taken or queue.busy or queue.is_paused)
     fullest = sorted(used, key=lambda queue: (-queue.fullness, -queue.busy, queue.name))
     return [
         {
             "name": queue.name,
-            "url": pages[f"queue {queue.name}"],
+            "url": pages[Target.QUEUE, queue.name],
             "feeds": f"{queue.flow} / {queue.step}" if queue.flow else "",
             "is_paused": queue.is_paused,
             "taken": number(queue.taken),

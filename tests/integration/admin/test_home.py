@@ -393,6 +393,13 @@ def test_the_number_of_queries_does_not_grow_with_the_flows(client, django_asser
     assert len(live(client, all="1").context["flows"]) == MOST_FLOWS + 5
 
 
+def test_a_flow_that_is_called_like_a_queue_leads_to_the_flow(client, db):
+    make_flow("a", codes=[ECHO])
+    flow = make_flow("queue a-0", codes=[ECHO])
+
+    assert row_of(client, "queue a-0")["url"] == reverse("admin:flows_flow_change", args=[flow.pk])
+
+
 def test_numbers_and_times_are_short():
     assert [number(n) for n in (0, 99_999, 123_456, 12_345_678)] == ["0", "99,999", "123k", "12.3M"]
     texts = [short(s) for s in (0.0004, 0.25, 1.25, 42, 600, 7500, 200_000)]
