@@ -13,9 +13,8 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from flows.api.errors import Problem
-from flows.api.rate_headers import rate_headers
+from flows.api.rate_headers import headers_after
 from flows.api.view import json_response
-from flows.starts.rates import standings
 from flows.store import StartRate
 
 # The size of an answer in memory. A longer one is written to files.
@@ -72,7 +71,7 @@ class BatchAnswer:
 
     def response(self, rates: Collection[StartRate]) -> HttpResponseBase:
         headers = dict(self._stopped_by.headers) if self._stopped_by else {}
-        headers |= rate_headers(standings(rates).values())
+        headers |= headers_after(rates)
         if self._rejected.size + self._ids.size <= ANSWER_BYTES:
             with closing(self):
                 return json_response(b"".join(self), status=202, headers=headers)

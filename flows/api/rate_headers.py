@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
-from django.http.response import HttpResponseBase
+from django.db import DatabaseError, InterfaceError
 
 from flows.starts.rates import Standing, standings
 from flows.store import StartRate
+
+logger = logging.getLogger(__name__)
 
 RATE, POLICY = "RateLimit", "RateLimit-Policy"
 
@@ -26,7 +29,18 @@ def rate_headers(standings: Iterable[Standing]) -> dict[str, str]:
     return {RATE: ", ".join(left), POLICY: ", ".join(rates)}
 
 
-def add_rate_headers(response: HttpResponseBase, rates: Collection[StartRate]) -> None:
-    """Say in the answer to a start how the rates stand that it counts in."""
-    for name, value in rate_headers(standings(rates).values()).items():
-        response[name] = value
+def standings_after(rates: Collection[StartRate]) -> Mapping[StartRate, Standing]:
+    """Return how rates stand after a start; nothing where the database does not tell.
+
+    The run is stored by then, and an error of the database would say that nothing was.
+    """
+    try:
+        return standings(rates)
+    except (DatabaseError, InterfaceError):
+        logger.warning("A start is answered without its start rates", exc_info=True)
+        return {}
+
+
+def headers_after(rates: Collection[StartRate]) -> dict[str, str]:
+    """Return what the answer to a start says of the rates that it counts in."""
+    return rate_headers(standings_after(rates).values())

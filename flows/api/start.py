@@ -20,7 +20,7 @@ from flows.api.errors import Problem, as_problem
 from flows.api.known_starts import note_full_queue, note_start
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START
-from flows.api.rate_headers import add_rate_headers
+from flows.api.rate_headers import headers_after
 from flows.api.traces import in_trace_of_caller
 from flows.api.view import ApiView, is_about, json_response
 from flows.api.waiting import LONGEST_WAIT_SECONDS, done_before, has_waited
@@ -103,7 +103,8 @@ def _about(request: Request, started: engine.Started, response: HttpResponse) ->
     is_about(request, started.correlation_id)
     if started.repeated:
         response["Idempotent-Replayed"] = "true"
-    add_rate_headers(response, started.rates)
+    for name, value in headers_after(started.rates).items():
+        response[name] = value
     return response
 
 

@@ -25,7 +25,7 @@ from flows.access.users_by_key import starters_of
 from flows.api.authentication import keys_that_hold
 from flows.api.errors import answer_to, as_problem
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
-from flows.api.rate_headers import rate_headers
+from flows.api.rate_headers import rate_headers, standings_after
 from flows.api.traces import caller_of
 from flows.errors import (
     FlowError,
@@ -40,7 +40,7 @@ from flows.front.environ import Scope, header
 from flows.front.prepared import Prepared
 from flows.models import Right
 from flows.plan import FlowPlan, flow_plan
-from flows.starts.rates import rates_of, standings
+from flows.starts.rates import rates_of
 from flows.starts.refusals import refusals
 
 if TYPE_CHECKING:
@@ -203,12 +203,13 @@ def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
             )
     outcomes: list[Any] = [None] * len(group)
     started = engine.start_together(list(starts.values()), look_for_room=look_for_room)
-    standing = standings({rate for start in starts.values() for rate in start.rates})
+    standing = standings_after({rate for start in starts.values() for rate in start.rates})
     for number, outcome in zip(starts, started, strict=True):
         if outcome is None or is_for_view(outcome):
             continue
         if isinstance(outcome, engine.Started):
-            headers = rate_headers(standing[rate] for rate in starts[number].rates)
+            told = (rate for rate in starts[number].rates if rate in standing)
+            headers = rate_headers(standing[rate] for rate in told)
             outcomes[number] = Accepted(outcome.correlation_id, headers)
         else:
             refusals.add_error(starts[number].plan.name, outcome)

@@ -530,3 +530,19 @@ def test_one_that_cannot_be_stored_harms_no_other_of_its_group(warm: Server):
         answers = warm.post(*({"amount": n} for n in range(5)))
 
     assert [status for status, _, _ in answers] == [202, 202, 202, 500, 202]
+
+
+def test_starts_that_are_stored_are_said_so_though_the_database_goes_away_after_them(
+    server: Server,
+):
+    Flow.objects.update(start_rate_count=9, start_rate_period=timedelta(seconds=10))
+    [(status, headers, _)] = server.post({})
+    assert (status, headers["ratelimit-policy"]) == (202, '"flow";q=9;w=10')
+
+    with mock.patch("flows.api.rate_headers.standings", side_effect=OperationalError("away")):
+        answers = server.post({}, {})
+
+    assert server.groups[-1:] != []
+    assert [status for status, *_ in answers] == [202, 202]
+    assert all("ratelimit" not in headers for _, headers, _ in answers)
+    assert Run.objects.count() == 3

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -230,3 +231,15 @@ def test_a_run_that_is_started_again_counts(caller: Client, user: User, clock: C
     answer = caller.post(f"/async/api/runs/{runs[0]}/again", "", JSON)
 
     assert_problem(answer, 429, "throttled")
+
+
+@pytest.mark.parametrize(("path", "type_"), [(START, JSON), (BATCH, "application/x-ndjson")])
+def test_a_start_that_is_stored_is_said_so_though_the_database_goes_away_after_it(
+    caller: Client, path: str, type_: str
+):
+    with mock.patch("flows.api.rate_headers.standings", side_effect=OperationalError("away")):
+        response = caller.post(path, b'{"amount": 5}', type_)
+
+    assert response.status_code == 202
+    assert Run.objects.count() == 1
+    assert "RateLimit" not in response
