@@ -319,7 +319,8 @@ def resume(
 
 def _run(run: UUID | str) -> Run:
     try:
-        return Run.objects.select_related("flow_version").get(pk=UUID(str(run)))
+        runs = Run.objects.select_related("flow_version").defer(*Run.PAYLOADS)
+        return runs.get(pk=UUID(str(run)))
     except (ValueError, Run.DoesNotExist) as error:
         raise NotFound(f"There is no run {run}.") from error
 

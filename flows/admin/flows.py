@@ -285,7 +285,7 @@ def recent_runs(request: HttpRequest, flow: Flow) -> list[dict[str, Any]]:
     found: list[Run] = []
     for version in versions:
         runs = Run.objects.filter(seen, flow_version=version).order_by("-correlation_id")
-        found += runs.defer("result")[: MOST_RUNS - len(found)]
+        found += runs.defer(*Run.PAYLOADS)[: MOST_RUNS - len(found)]
         if len(found) >= MOST_RUNS:
             break
     words = words_of(found)

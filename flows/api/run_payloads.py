@@ -35,7 +35,7 @@ class RunInputView(ApiView):
 class RunResultView(ApiView):
     @extend_schema(**GET_RUN_RESULT)
     def get(self, request: Request, id: str) -> HttpResponse:
-        run = find_run(request, id)
+        run = find_run(request, id, with_result=True)
         if run.status not in Run.FINISHED:
             raise RunNotFinished(f"The run is {run.status}.")
         _require_not_erased(run)

@@ -87,7 +87,8 @@ class RunsView(FilteredView):
 
     @extend_schema(**LIST_RUNS)
     def get(self, request: Request) -> HttpResponse:
-        runs = self.runs(request).select_related("flow_version", "started_by").defer("result")
+        runs = self.runs(request).select_related("flow_version", "started_by")
+        runs = runs.defer(*Run.PAYLOADS)
         name = parameters.choice(self.query, "order", ORDERS) or NEWEST_FIRST
         order = ORDERS[name]
         if order.field != "pk":
@@ -130,11 +131,11 @@ class RunView(ApiView):
     @extend_schema(**GET_RUN)
     def get(self, request: Request, id: str) -> HttpResponse:
         seconds = parameters.seconds(self.query, "wait", LONGEST_WAIT_SECONDS)
-        run = find_run(request, id)
+        run = find_run(request, id, with_result=True)
         if seconds and run.status not in Run.FINISHED:
             if not has_waited(request, run.pk, seconds):
                 return HttpResponse()
-            run = find_run(request, id)
+            run = find_run(request, id, with_result=True)
         return json_response(trace_json(run))
 
 
@@ -148,10 +149,14 @@ class CancelRunView(ApiView):
         return json_response(trace_json(cancelled))
 
 
-def find_run(request: Request, text: str) -> Run:
-    """Return the run. Raises Problem where there is none that the caller may see."""
+def find_run(request: Request, text: str, *, with_result: bool = False) -> Run:
+    """Return the run. Raises Problem where there is none that the caller may see.
+
+    `with_result`: the result is needed, too. Raises PayloadUnreadable then.
+    """
     runs = runs_seen(request.user).select_related("flow_version", "started_by")
-    run = runs.filter(pk=parse_id(text, NO_RUN)).first()
+    unread = ("cancelled_input",) if with_result else Run.PAYLOADS
+    run = runs.defer(*unread).filter(pk=parse_id(text, NO_RUN)).first()
     if run is None:
         raise Problem("not-found", NO_RUN)
     is_about(request, run.pk)

@@ -60,7 +60,7 @@ class StartingView(ApiView):
         run_id = started.correlation_id
         if seconds and not has_waited(request, run_id, seconds, stored):
             return HttpResponse()
-        run = _run(run_id) if seconds or started.repeated else None
+        run = _run(run_id, seconds > 0) if seconds or started.repeated else None
         if run and seconds and run.status in Run.FINISHED:
             return _about(request, started, json_response(trace_json(run)))
         return accepted(request, replace(stored, status=run.status) if run else stored)
@@ -129,9 +129,11 @@ def _start(view: ApiView, request: Request, name: str | None) -> Stored:
     return Stored(replace(started, rates=rates) if rates else started)
 
 
-def _run(run_id: UUID) -> Run | None:
+def _run(run_id: UUID, with_result: bool) -> Run | None:
     """Return a run that was started; None: it was purged meanwhile."""
-    return Run.objects.select_related("flow_version", "started_by").filter(pk=run_id).first()
+    unread = ("cancelled_input",) if with_result else Run.PAYLOADS
+    runs = Run.objects.select_related("flow_version", "started_by").defer(*unread)
+    return runs.filter(pk=run_id).first()
 
 
 def start_options(view: ApiView) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _erase_some(ids: list[UUID], asked: str, user: Any, reason: str) -> Counter[
         list(RunTextMark.objects.select_for_update().values_list("pk"))
         runs = Run.objects.filter(pk__in=ids, erased_at=None).order_by("pk")
         locked = runs.select_related("flow_version").select_for_update(of=("self",), no_key=True)
-        found = list(locked.defer("result", "cancelled_input"))
+        found = list(locked.defer(*Run.PAYLOADS))
         require_ended([run.pk for run in found])
         now, totals = store().database.now(), totals_by_flow()
         for run in found:

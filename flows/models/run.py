@@ -29,6 +29,8 @@ class Run(models.Model):
     Status = Status
     UNFINISHED = frozenset({Status.QUEUED, Status.RUNNING})
     FINISHED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+    # Read only where they are needed: they may be long, and their key may be missing.
+    PAYLOADS = ("result", "cancelled_input")
 
     correlation_id = models.UUIDField("correlation id", primary_key=True)
     # `run_by_flow` begins with it.

@@ -28,9 +28,9 @@ def parent_of(run: Run, seen: QuerySet[Run]) -> Any:
     """Return the run whose script started it, None where there is none that is seen."""
     if run.parent is None:
         return None
-    return seen.filter(pk=run.parent).select_related("flow_version").defer("result").first()
+    return seen.filter(pk=run.parent).select_related("flow_version").defer(*Run.PAYLOADS).first()
 
 
 def _first_of(runs: QuerySet[Run]) -> list[Run]:
     ordered = runs.order_by("correlation_id").select_related("flow_version")
-    return list(ordered.defer("result")[: MOST_CHILDREN + 1])
+    return list(ordered.defer(*Run.PAYLOADS)[: MOST_CHILDREN + 1])

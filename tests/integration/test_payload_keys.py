@@ -384,6 +384,57 @@ def test_a_run_whose_key_is_missing_is_cancelled_at_its_deadline_and_keeps_no_ot
         assert MARKER in run_of(run.pk).cancelled_input
 
 
+def test_runs_whose_key_is_lost_are_seen_listed_and_erased(admin_client, keyed, settings):
+    flow = make_flow(codes=[ECHO])
+    done, cancelled = start(), start()
+    engine.cancel(cancelled)
+    work_until_idle(flow)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+    again = run_again(cancelled, RIGHTS, user=None, payload=b'{"name": "other"}').started
+    work_until_idle(flow)
+
+    api = "/async/api/runs"
+    listed = admin_client.get(api).json()["results"]
+    assert {run["correlationId"] for run in listed} == {
+        str(id) for id in (done.pk, cancelled.pk, again.correlation_id)
+    }
+    assert admin_client.get(f"{api}/{cancelled.pk}").json()["status"] == "CANCELLED"
+    for part in ("logs", "webhooks"):
+        assert admin_client.get(f"{api}/{done.pk}/{part}").status_code == 200
+    assert admin_client.get(f"{api}/{done.pk}/result").status_code == 503
+    page = f"/admin/flows/run/{again.correlation_id}/change/"
+    assert str(cancelled.pk) in admin_client.get(page).content.decode()
+    assert admin_client.get(f"/admin/flows/flow/{flow.pk}/change/").status_code == 200
+    assert public.status(done.pk) == Run.Status.COMPLETED
+    call_command("runs", "logs", str(done.pk), stdout=StringIO())
+    for run in (done, cancelled):
+        body = {"correlationId": str(run.pk)}
+        erased = admin_client.post(f"{api}/erase", body, content_type="application/json")
+        assert erased.json()["isComplete"]
+    assert set(Run.objects.values_list("result", "cancelled_input")) == {(None, None)}
+
+
+def test_a_start_is_repeated_though_no_key_decrypts_its_result(admin_client, settings, keyed):
+    flow = make_flow(codes=[ECHO])
+    # The digest of the request needs a key as well.
+    settings.ASYNCENGINE_PAYLOAD_KEYS = []
+
+    def repeated() -> dict[str, str]:
+        return admin_client.post(
+            "/async/api/start?flowName=flow",
+            {"name": MARKER},
+            content_type="application/json",
+            headers={"Idempotency-Key": "a"},
+        ).json()
+
+    first = repeated()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD]
+    work_until_idle(flow)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = []
+
+    assert repeated() == first | {"status": "COMPLETED"}
+
+
 def test_an_error_that_looks_encrypted_is_shown_as_it_is():
     text = f"{MARK}00000000:AAAA"
     flow = make_flow(codes=[f"def run(message, context):\n    raise Reject({text!r})\n"])

@@ -50,7 +50,8 @@ class Command(BaseCommand):
             return
 
     def _run(self, pk: UUID) -> Run:
-        run = Run.objects.select_related("flow_version").filter(pk=pk).first()
+        runs = Run.objects.select_related("flow_version").defer(*Run.PAYLOADS)
+        run = runs.filter(pk=pk).first()
         if run is None:
             raise CommandError(f"There is no run {pk}.")
         return run
