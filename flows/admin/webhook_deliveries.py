@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
@@ -18,6 +18,7 @@ from flows.admin.by_role import ByRole, rights_of
 from flows.admin.display import link, page_of, shown_time
 from flows.admin.filters import FlowFilter
 from flows.admin.letter_list import BoundedPaginator
+from flows.admin.long_texts import LongTexts
 from flows.models import Run, WebhookDelivery
 from flows.webhooks.replaying import replay
 from flows.webhooks.shown import shown_url
@@ -50,10 +51,11 @@ def to_send_again(
 
 
 @register(WebhookDelivery)
-class WebhookDeliveryAdmin(DetailActions, ByRole, ReadOnlyAdmin):
+class WebhookDeliveryAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     """For many rows: it counts no more than a few hundred pages need, in the order of the key."""
 
     paginator = BoundedPaginator
+    unlisted_texts = WebhookDelivery.PAYLOADS
     show_full_result_count = False
     list_display = ("ended", "flow_name", "event", "receiver", "status_label", "attempts", "told")
     list_filter = (
@@ -61,7 +63,6 @@ class WebhookDeliveryAdmin(DetailActions, ByRole, ReadOnlyAdmin):
         ("status", ChoicesDropdownFilter),
         ("kind", ChoicesDropdownFilter),
     )
-    list_select_related = ("run__flow_version",)
     ordering = ("-id",)
     sortable_by = ("ended",)
     fields = (
@@ -86,6 +87,9 @@ class WebhookDeliveryAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     def seen(self, request: HttpRequest) -> Q | None:
         seen = seen_runs(request.user, rights_of(request))
         return None if seen is None else Q(run__in=Run.objects.filter(seen))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
+        return super().get_queryset(request).select_related("run__flow_version")
 
     def flow_of(self, obj: WebhookDelivery) -> int | None:
         return obj.run.flow_version.flow_id
@@ -166,5 +170,5 @@ def deliveries_of(run: Run) -> list[dict[str, Any]]:
             "event": f"run.{each.run_status.lower()}",
             "label": STATUS_LABELS[each.status],
         }
-        for each in WebhookDelivery.objects.filter(run=run.pk)[:20]
+        for each in WebhookDelivery.objects.filter(run=run.pk).defer(*WebhookDelivery.PAYLOADS)[:20]
     ]

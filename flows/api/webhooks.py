@@ -30,7 +30,7 @@ class WebhookDeliveriesView(ApiView):
     @extend_schema(**LIST_WEBHOOK_DELIVERIES)
     def get(self, request: Request, id: str) -> HttpResponse:
         run = find_run(request, id)
-        deliveries = WebhookDelivery.objects.filter(run=run)
+        deliveries = WebhookDelivery.objects.filter(run=run).defer(*WebhookDelivery.PAYLOADS)
         return json_response(page_of_rows(request, self.query, deliveries, _documents))
 
 
@@ -48,7 +48,7 @@ def _find_to_operate(request: Request, id: str) -> WebhookDelivery:
     found = WebhookDelivery.objects.filter(
         pk=parse_id(id, NO_DELIVERY), run__in=runs_seen(request.user)
     )
-    delivery = found.select_related("run__flow_version").first()
+    delivery = found.select_related("run__flow_version").defer(*WebhookDelivery.PAYLOADS).first()
     if delivery is None:
         raise Problem("not-found", NO_DELIVERY)
     is_about(request, delivery.run_id)

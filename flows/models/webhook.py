@@ -74,6 +74,9 @@ class WebhookDelivery(models.Model):
         DELIVERED = "delivered", "Delivered: the receiver has answered 2xx"
         FAILED = "failed", "Failed: it is not tried again"
 
+    # Read by attempts alone, for their keys may be missing.
+    PAYLOADS = ("body", *(f"run__{name}" for name in Run.PAYLOADS))
+
     id = models.UUIDField(primary_key=True)
     run = models.ForeignKey(
         Run,

@@ -21,6 +21,7 @@ from flows.dead_letters import DeadLetterFilter
 from flows.doctor.examination import by_rules
 from flows.doctor.findings import State
 from flows.doctor.keys import payloads
+from flows.encryption import payload_keys
 from flows.encryption.payload_keys import MARK, PayloadKey
 from flows.errors import IdempotencyConflict, PayloadUnreadable
 from flows.models import (
@@ -66,6 +67,7 @@ from tests.integration.test_erasure import FAILS_FIRST, RIGHTS, indexed, tables_
 from tests.integration.test_events import events, everything, page_of
 from tests.integration.test_isolation import refusing
 from tests.integration.test_reprocessing import finish, repair
+from tests.integration.webhooks import set_webhook
 
 pytestmark = pytest.mark.django_db
 
@@ -220,6 +222,23 @@ def test_a_webhook_tells_the_end_of_a_run_whose_result_cannot_be_read(keyed, set
     delivery = WebhookDelivery(id=run.pk, run_id=run.pk, run_status=status, at=timezone.now())
 
     assert str(run.pk) in _body(delivery).decode()
+
+
+def test_a_webhook_that_cannot_be_read_is_listed_shown_and_sent_again(
+    admin_client, keyed, settings
+):
+    flow = make_flow(codes=[ECHO])
+    set_webhook(flow, "https://receiver.example/hook")
+    run = start()
+    work_until_idle(flow)
+    WebhookDelivery.objects.update(body=payload_keys.encrypt("{}"))
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    [shown] = admin_client.get(f"/async/api/runs/{run.pk}/webhooks").json()["results"]
+    again = admin_client.post(f"/async/api/webhooks/{shown['id']}/replay")
+    assert again.status_code == 202
+    for page in ("", f"{shown['id']}/change/"):
+        assert admin_client.get(f"/admin/flows/webhookdelivery/{page}").status_code == 200
 
 
 def test_nothing_is_encrypted_without_keys():
