@@ -1,7 +1,7 @@
 """Start many runs by one request. They are read, checked and stored in chunks.
 
 A batch may have any length. It stops where the queue is full, after a wait if the caller asks for
-that, or where the database is lost.
+that, where the flow takes no more starts of this caller, or where the database is lost.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from rest_framework.request import Request
 
 from flows.api import parameters
 from flows.api.batch_answer import BatchAnswer
+from flows.api.batch_caller import BatchCaller
 from flows.api.batch_starter import KeyedStarter, Patience, Starter
 from flows.api.body import is_ndjson, json_chunks
 from flows.api.errors import Problem, as_problem
 from flows.api.items import Item, elements, lines
 from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import START_BATCH
-from flows.api.start import REPEATED_OPTIONS, START_OPTIONS, runnable_plan, start_options
+from flows.api.start import REPEATED_OPTIONS, START_OPTIONS, start_options
 from flows.api.traces import in_trace_of_caller
 from flows.api.view import ApiView
 from flows.errors import PayloadInvalid, QueueFull, StartRateExceeded
 from flows.front.turns import NO_FRONT, TURN
 from flows.models import RefusedStarts
-from flows.starts.rates import rates_of
 from flows.starts.refusals import refusals
 
 logger = logging.getLogger(__name__)
@@ -59,20 +59,19 @@ class BatchView(ApiView):
         seconds = parameters.seconds(self.query, "wait", LONGEST_WAIT_SECONDS)
         field = parameters.text(self.query, "keyField")
         ids = parameters.choice(self.query, "correlationIds", ("first", "all"))
-        plan = runnable_plan(request, self.query.get("flowName"))
-        rates = rates_of(plan, request.user)
-        options = start_options(self) | {"user": request.user, "rates": rates}
+        caller = BatchCaller(request, self.query.get("flowName"))
+        options = start_options(self)
         if "HTTP_IDEMPOTENCY_KEY" in request.META:
             raise Problem(
                 "header-invalid", "Idempotency-Key: names one start, not a batch; see keyField"
             )
         body = json_chunks(request._request)
         turn = request.META.get(TURN, NO_FRONT)
-        starter = KeyedStarter(plan, options, field) if field else Starter(plan, options)
+        starter = KeyedStarter(caller, options, field) if field else Starter(caller, options)
         batch = Batch(
-            plan.name,
+            caller.plan.name,
             starter,
-            Patience(plan, turn, seconds, options.get("start_at")),
+            Patience(caller, turn, seconds, options.get("start_at")),
             BatchAnswer(lists_all_ids=ids == "all"),
         )
         try:
@@ -80,7 +79,7 @@ class BatchView(ApiView):
                 batch.start_all(_items(request, body))
             if batch.stopped_by:
                 discard(body)
-            return batch.answer.response(rates)
+            return batch.answer.response(caller.rates)
         except BaseException:
             batch.answer.close()
             raise
@@ -179,6 +178,9 @@ class Batch:
 
     def _start_valid(self, items: list[Item], faults: dict[int, Problem]) -> None:
         """Start the valid items. Add a problem to `faults` for each of the others."""
+        if not items:
+            return
+        self._starter.look_again()
         try:
             self._start_at_once(items, faults)
         except PayloadInvalid:

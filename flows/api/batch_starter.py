@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from flows import engine
+from flows.api.batch_caller import BatchCaller
 from flows.api.errors import Problem, as_problem
 from flows.api.items import Item
 from flows.errors import PayloadInvalid
 from flows.front.turns import Turn
 from flows.message.envelope import parse_payload
 from flows.options import key_fault
-from flows.plan import FlowPlan
 
 # After a queue was full, this number of starts is gathered, or those that it takes after a time:
 # each transaction keeps the workers waiting that make the room.
@@ -32,9 +32,19 @@ Start = Callable[[Sequence[Item]], list[Outcome]]
 class Starter:
     """Starts the lines, all of them or none. Raises as `engine.start_many` does."""
 
-    def __init__(self, plan: FlowPlan, options: dict[str, Any]) -> None:
-        self._plan = plan
-        self._options = options
+    def __init__(self, caller: BatchCaller, options: dict[str, Any]) -> None:
+        self._caller = caller
+        self._asked = options
+        self._follow()
+
+    def look_again(self) -> None:
+        """Go on with the flow as it is now. Raises as the caller's does."""
+        self._caller.look_again()
+        self._follow()
+
+    def _follow(self) -> None:
+        self._plan = self._caller.plan
+        self._options = self._asked | {"user": self._caller.user, "rates": self._caller.rates}
 
     def start(self, items: Sequence[Item]) -> list[Outcome]:
         raws = [item.raw for item in items]
@@ -57,8 +67,8 @@ class Starter:
 class KeyedStarter(Starter):
     """Starts lines that have an idempotency key in a member of their payloads."""
 
-    def __init__(self, plan: FlowPlan, options: dict[str, Any], field: str) -> None:
-        super().__init__(plan, options)
+    def __init__(self, caller: BatchCaller, options: dict[str, Any], field: str) -> None:
+        super().__init__(caller, options)
         self._field = field
 
     def start(self, items: Sequence[Item]) -> list[Outcome]:
@@ -95,12 +105,15 @@ def _problem_of(error: Exception) -> Problem:
 
 
 class Patience:
-    """Waits for room in the queue, for a while for each line."""
+    """Waits for room in the queue, for a while for each line.
+
+    Its waits raise as `BatchCaller.look_again` does.
+    """
 
     def __init__(
-        self, plan: FlowPlan, turn: Turn, seconds: float, start_at: datetime | None
+        self, caller: BatchCaller, turn: Turn, seconds: float, start_at: datetime | None
     ) -> None:
-        self._plan = plan
+        self._caller = caller
         self._turn = turn
         self._seconds = seconds
         self._start_at = start_at
@@ -113,6 +126,7 @@ class Patience:
         with self._turn.left() as may_wait:
             if may_wait:
                 time.sleep(min(max(seconds, GATHER_SECONDS), ends_at - now))
+                self._caller.look_again()
             return may_wait
 
     def room_comes(self, since: float) -> bool:
@@ -127,6 +141,7 @@ class Patience:
         pause = FIRST_PAUSE_SECONDS
         came_at: float | None = None
         while True:
+            self._caller.look_again()
             now = time.monotonic()
             if came_at is None and self._has_room(1):
                 came_at = now
@@ -139,4 +154,4 @@ class Patience:
             pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
 
     def _has_room(self, count: int) -> bool:
-        return engine.has_room(self._plan, count, start_at=self._start_at)
+        return engine.has_room(self._caller.plan, count, start_at=self._start_at)

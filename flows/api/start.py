@@ -13,7 +13,7 @@ from django.urls import reverse
 from rest_framework.request import Request
 
 from flows import engine
-from flows.access.rights import may
+from flows.access.rights import Caller, may
 from flows.api import parameters
 from flows.api.body import json_body
 from flows.api.errors import Problem, as_problem
@@ -110,7 +110,7 @@ def _about(request: Request, started: engine.Started, response: HttpResponse) ->
 
 def _start(view: ApiView, request: Request, name: str | None) -> Stored:
     options = start_options(view)
-    plan = runnable_plan(request, name)
+    plan = runnable_plan(request.user, name)
     key = idempotency_key(request)
     body = json_body(request._request)
     rates = rates_of(plan, request.user)
@@ -152,12 +152,15 @@ def start_options(view: ApiView) -> dict[str, Any]:
     return options
 
 
-def runnable_plan(request: Request, name: str | None) -> FlowPlan:
-    """Return the plan of a flow that the caller may start and that can be started now."""
+def runnable_plan(user: Caller, name: str | None) -> FlowPlan:
+    """Return the plan of a flow that the user may start and that can be started now.
+
+    Raises Problem, UnknownFlow and FlowNotRunnable.
+    """
     if not name or not name.strip():
         raise Problem.of_parameter("flowName", "is missing or empty")
     plan = flow_plan(name)
-    if not may(request.user, Right.START, plan.flow_id):
+    if not may(user, Right.START, plan.flow_id):
         raise Problem("no-role", f"None of your roles may start the flow {plan.name!r}.")
     plan.require_runnable()
     return plan

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import OperationalError
 from django.utils import timezone
 
@@ -20,8 +21,19 @@ from flows.api.errors import Problem
 from flows.api.items import Item, elements, lines
 from flows.errors import CommitInDoubt, QueueFull
 from flows.front.turns import Turn
-from flows.models import IdempotencyKey, Message, Queue, QueueState, Right, Run
+from flows.models import (
+    Flow,
+    IdempotencyKey,
+    Message,
+    Queue,
+    QueueState,
+    Right,
+    RoleMapping,
+    Run,
+)
 from flows.starts import keyed
+from flows.store import store
+from scripts.models import Script
 from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
 
 PATH = "/async/api/start/batch"
@@ -359,6 +371,73 @@ class TestRejected:
         assert [entry["line"] for entry in document["rejected"]] == [1, 2, 3, 13]
         assert (document["rejectedCount"], document["nextLine"]) == (6, 13)
         assert (every["rejectedCount"], len(every["rejected"])) == (5, 3)
+
+
+class TestMeanwhile:
+    """What changes while a batch comes, which may take hours, counts for the lines that follow."""
+
+    @pytest.fixture(autouse=True)
+    def looks_each_time(self, monkeypatch):
+        monkeypatch.setattr("flows.api.batch_caller.LOOK_SECONDS", 0.0)
+        monkeypatch.setattr("flows.api.batch.CHUNK_ITEMS", 2)
+
+    @pytest.mark.parametrize("query", ["flowName=loan", "flowName=loan&keyField=key"])
+    @pytest.mark.parametrize(
+        ("change", "word"),
+        [
+            (lambda: Flow.objects.update(active=False), "flow-not-runnable"),
+            (lambda: RoleMapping.objects.all().delete(), "no-role"),
+            (lambda: get_user_model().objects.update(is_active=False), "no-role"),
+            (lambda: Flow.objects.update(name="other"), "unknown-flow"),
+        ],
+    )
+    def test_batch_stops_where_the_flow_takes_no_more_of_its_caller(
+        self, send, monkeypatch, query, change, word
+    ):
+        store_start = store().start
+
+        def then_changed(runs: Any, **options: Any) -> Any:
+            store_start(runs, **options)
+            change()
+
+        monkeypatch.setattr(store(), "start", then_changed)
+        body = b"".join(b'{"n": %d, "key": "%d"}\n' % (n, n) for n in range(6))
+
+        document = send(body, query=query).json()
+
+        assert document["accepted"] == Run.objects.count() == 2
+        [entry] = document["rejected"]
+        assert (entry["line"], entry["type"]) == (3, f"/async/problems/{word}")
+        assert document["nextLine"] == 3
+
+    def test_line_that_waits_is_let_go(self, send, monkeypatch):
+        room(1)
+
+        def no_room(*args: Any, **options: Any) -> bool:
+            Flow.objects.update(active=False)
+            return False
+
+        monkeypatch.setattr("flows.engine.has_room", no_room)
+        document = send(numbered(3), query="flowName=loan&wait=600").json()
+
+        [entry] = document["rejected"]
+        assert (entry["line"], entry["type"]) == (2, "/async/problems/flow-not-runnable")
+
+    def test_lines_that_follow_run_the_flow_as_it_is_by_then(self, send):
+        start_many = engine.start_many
+
+        def then_changed(*args: Any, **options: Any) -> Any:
+            started = start_many(*args, **options)
+            script = Script.objects.get(name="loan script 1")
+            script.code += "\n"
+            script.save()
+            return started
+
+        with mock.patch("flows.engine.start_many", side_effect=then_changed):
+            assert send(numbered(4)).json()["accepted"] == 4
+
+        versions = Run.objects.order_by("pk").values_list("flow_version__number", flat=True)
+        assert list(versions) == [1, 1, 2, 2]
 
 
 class TestWaiting:
