@@ -167,7 +167,7 @@ def test_a_file_goes_into_a_queue_that_is_smaller(engine: Client, tmp_path: Path
 def test_a_batch_gives_up_where_the_queue_stays_full(engine: Client) -> None:
     engine.pause("narrow")
     try:
-        with pytest.raises(BatchInterrupted, match="no room for line 6"):
+        with pytest.raises(BatchInterrupted, match="line 6: The first queue"):
             engine.start_batch(NARROW, [{"n": n} for n in range(9)], wait=0, patience=0)
     finally:
         engine.resume("narrow")

@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from asyncengine_client.errors import BatchInterrupted, QueueFull
-from asyncengine_client.upload import Upload
+from asyncengine_client.errors import ApiError, BatchInterrupted, QueueFull
+from asyncengine_client.upload import IN_DOUBT, PASSES, Upload
 
 FULL = {"type": "/async/problems/queue-full", "title": "Full.", "status": 429}
 STOPPED = {"accepted": 1, "rejected": [], "correlationIds": ["a"], "nextLine": 2}
+TAKEN = {"accepted": 1, "correlationIds": ["b"]}
 
 
 @pytest.mark.parametrize("status", [429, 202])
@@ -40,6 +41,54 @@ def test_a_batch_gives_up_when_its_patience_has_ended(
 
     with pytest.raises(error):
         upload.answered(response(status, 300, nextLine=1))
+
+
+@pytest.mark.parametrize("has_keys", [True, False])
+@pytest.mark.parametrize("cause", [*sorted(PASSES), *sorted(IN_DOUBT), "flow-not-runnable"])
+def test_a_batch_goes_on_where_no_line_is_started_twice(cause: str, has_keys: bool):
+    upload = Upload([{}, {}, {}], has_keys, 60.0, None)
+    refused = [stopped_at(1, "payload-invalid"), stopped_at(3, cause)]
+    answer = response(202, 0, rejected=refused, rejectedCount=2, nextLine=3)
+
+    if cause in PASSES or (cause in IN_DOUBT and has_keys):
+        assert upload.answered(answer) == 0
+        assert list(upload.lines()) == [b"{}\n"]
+    else:
+        with pytest.raises(BatchInterrupted, match=f"line 3: It was {cause}"):
+            upload.answered(answer)
+
+
+@pytest.mark.parametrize("has_keys", [True, False])
+@pytest.mark.parametrize(
+    ("cause", "status"), [("overloaded", 503), ("outcome-unknown", 504), ("no-role", 403)]
+)
+def test_a_batch_that_is_refused_whole_is_sent_again_where_none_of_it_is_stored(
+    cause: str, status: int, has_keys: bool
+):
+    upload = Upload([{}], has_keys, 60.0, None)
+    refused = httpx.Response(status, json={"type": f"/async/problems/{cause}"})
+
+    if cause == "overloaded" or (cause == "outcome-unknown" and has_keys):
+        assert upload.answered(refused)
+    else:
+        with pytest.raises(ApiError):
+            upload.answered(refused)
+
+
+def test_the_line_where_a_batch_stopped_is_not_refused_once_it_was_taken():
+    upload = Upload([{}] * 5, False, 60.0, None)
+    first = [stopped_at(2, "payload-invalid"), stopped_at(4, "queue-full")]
+
+    upload.answered(response(202, 0, rejected=first, rejectedCount=2, nextLine=4))
+    last = httpx.Response(202, json=TAKEN | {"rejected": [stopped_at(2, "payload-invalid")]})
+
+    assert upload.answered(last) is None
+    assert upload.done["rejectedCount"] == 2
+    assert [each["line"] for each in upload.done["rejected"]] == [2, 5]
+
+
+def stopped_at(line: int, cause: str) -> dict[str, Any]:
+    return {"line": line, "type": f"/async/problems/{cause}", "detail": f"It was {cause}."}
 
 
 def response(status: int, asked: int, **more: Any) -> httpx.Response:

@@ -22,6 +22,13 @@ Source = Path | Sequence[Mapping[str, Any]]
 Progress = Callable[[int, int], None]
 PAUSE_SECONDS = 1.0
 MOST_TOLD = 1_000
+# Where a batch stops for one of these, nothing behind the named line is stored: it may be sent.
+PASSES = {
+    *("queue-full", "throttled", "busy", "overloaded", "database-unavailable"),
+    *("body-incomplete", "body-too-slow"),
+}
+# Here it may be stored, and keys alone make it harmless to send it again.
+IN_DOUBT = {"outcome-unknown", "internal-error"}
 
 
 class Upload:
@@ -74,10 +81,14 @@ class Upload:
         if response.status_code >= 400:
             return self._refused(response)
         answer = response.json()
-        before = self._first - 1
+        before, stop = self._first - 1, stop_of(answer)
         self.done["accepted"] += answer["accepted"]
         rejected = [each | {"line": each["line"] + before} for each in answer["rejected"]]
-        self.done["rejectedCount"] += answer.get("rejectedCount", len(rejected))
+        count = answer.get("rejectedCount", len(rejected))
+        if stop:
+            # It is sent again.
+            count, rejected = count - 1, rejected[:-1]
+        self.done["rejectedCount"] += count
         self.done["rejected"] = [*self.done["rejected"], *rejected][:MOST_TOLD]
         ids = [*self.done["correlationIds"], *answer["correlationIds"]]
         self.done["correlationIds"] = ids[:MOST_TOLD]
@@ -86,12 +97,19 @@ class Upload:
         if answer["nextLine"] > 1:
             self._first += answer["nextLine"] - 1
             self._gives_up_at = time.monotonic() + self._patience
-        full = BatchInterrupted(f"The queue had no room for line {self._first}.")
-        return self._pause(error_of(response).retry_after, full)
+        why = stop["detail"] if stop else "The queue had no room for it."
+        told = BatchInterrupted(f"The batch stopped at line {self._first}: {why}")
+        if stop and not self._goes_on_after(stop["type"].rpartition("/")[2]):
+            raise told
+        return self._pause(error_of(response).retry_after, told)
+
+    def _goes_on_after(self, type: str) -> bool:
+        return type in PASSES or (type in IN_DOUBT and self._has_keys)
 
     def _refused(self, response: httpx.Response) -> float:
         error = error_of(response)
-        if isinstance(error, TooManyCalls) or (isinstance(error, Unavailable) and self._has_keys):
+        passes = isinstance(error, TooManyCalls) or self._goes_on_after(error.type)
+        if passes or (isinstance(error, Unavailable) and self._has_keys):
             return self._pause(error.retry_after, error)
         raise error
 
@@ -110,3 +128,9 @@ class Upload:
             raise error
         # A queue that is paused asks for minutes: the last try comes when the patience ends.
         return min(PAUSE_SECONDS if seconds is None else seconds, left)
+
+
+def stop_of(answer: Any) -> Any:
+    """Return why a batch stopped, which is its last refusal; None where it did not."""
+    last = answer["rejected"][-1] if answer["rejected"] else None
+    return last if last and last["line"] == answer.get("nextLine") else None
