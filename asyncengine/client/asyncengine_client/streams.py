@@ -19,12 +19,13 @@ SILENCE = httpx.Timeout(60.0, connect=10.0)
 
 
 class Stream:
-    """Where a reader of events stands. It gives up after `patience` seconds without an answer."""
+    """Where a reader of events stands. It gives up `patience` seconds after the stream broke."""
 
     def __init__(self, params: Mapping[str, Any], patience: float, last_id: str | None) -> None:
         self.is_over, self.pause = False, PAUSE_SECONDS
         self._params, self._patience, self._last_id = params, patience, last_id
-        self._gives_up_at = time.monotonic() + patience
+        # Begins anew where an open stream ends, for it may have been open for days.
+        self._gives_up_at, self._is_open = time.monotonic() + patience, False
 
     def of_httpx(self) -> dict[str, Any]:
         headers = {"Last-Event-ID": self._last_id} if self._last_id else {}
@@ -37,11 +38,11 @@ class Stream:
             self.is_over = True
             return False
         if response.status_code < 400:
-            self.pause, self._gives_up_at = PAUSE_SECONDS, time.monotonic() + self._patience
+            self.pause, self._is_open = PAUSE_SECONDS, True
             return True
         error = error_of(response)
         passes = isinstance(error, TooManyCalls | Unavailable) and error.status != 501
-        if not passes or time.monotonic() > self._gives_up_at:
+        if not passes or self._is_late():
             raise error
         self.pause = error.retry_after or PAUSE_SECONDS
         return False
@@ -54,5 +55,12 @@ class Stream:
 
     def broke(self, error: httpx.TransportError) -> None:
         """Note that the connection broke. Raises NoConnection."""
-        if time.monotonic() > self._gives_up_at:
+        if self._is_late():
             raise NoConnection(f"{type(error).__name__}: {error}") from error
+
+    def _is_late(self) -> bool:
+        """Say at a failure whether the patience is over."""
+        now = time.monotonic()
+        if self._is_open:
+            self._gives_up_at, self._is_open = now + self._patience, False
+        return now >= self._gives_up_at
