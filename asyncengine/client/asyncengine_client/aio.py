@@ -274,7 +274,7 @@ class AsyncClient:
         return answer
 
     async def discard(self, id: int) -> None:
-        await self._answer(Call("DELETE", f"{calls.API}/dead-letters/{id}"))
+        await self._answer(calls.discard(id))
 
     async def pause(self, queue: str, reason: str | None = None) -> Queue:
         answer: Queue = await self._json(calls.act("queues", queue, "pause", reason=reason))

@@ -177,6 +177,11 @@ def reprocess(
     return Call("POST", path, waiting(wait), body, is_safe=False, held=wait)
 
 
+def discard(letter: int) -> Call:
+    # Sent twice it would not be found.
+    return Call("DELETE", f"{API}/dead-letters/{letter}", is_safe=False)
+
+
 def page(
     kind: str, filters: Mapping[str, Any], cursor: str | None, size: int | None = None
 ) -> Call:
@@ -202,7 +207,8 @@ def moment(at: datetime | str | None) -> str | None:
 
 
 def seconds(number: float) -> str:
-    return f"{number:g}"
+    """Return all digits of a number, without a point where it is whole."""
+    return str(int(number) if float(number).is_integer() else float(number))
 
 
 def without_none(**members: Any) -> dict[str, Any]:

@@ -271,7 +271,7 @@ class Client:
         return answer
 
     def discard(self, id: int) -> None:
-        self._answer(Call("DELETE", f"{calls.API}/dead-letters/{id}"))
+        self._answer(calls.discard(id))
 
     def pause(self, queue: str, reason: str | None = None) -> Queue:
         answer: Queue = self._json(calls.act("queues", queue, "pause", reason=reason))

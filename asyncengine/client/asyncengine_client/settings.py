@@ -29,11 +29,12 @@ class Settings:
             raise ClientError(f"The address of the engine is missing: give it, or set {URL}.")
         if not url.startswith(("http://", "https://")):
             raise ClientError(f"The address {url!r} does not begin with http:// or https://.")
-        headers = {"Accept": "application/json, application/problem+json"}
+        headers = httpx.Headers({"Accept": "application/json, application/problem+json"})
         token = self.token or (None if self.user else os.environ.get(TOKEN))
         if token:
             headers["Authorization"] = f"Bearer {token}"
         # A page below which the API is.
         base = url.rstrip("/").removesuffix("/async/api")
-        own = {"base_url": base, "headers": headers, "auth": self.user, "timeout": TIMEOUT}
-        return own | options
+        own = {"base_url": base, "auth": self.user, "timeout": TIMEOUT}
+        headers.update(options.get("headers"))
+        return own | options | {"headers": headers}
