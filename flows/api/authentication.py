@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user
+from django.contrib.auth import SESSION_KEY, get_user
 from django.contrib.auth.models import AbstractBaseUser
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
 from knox.models import get_token_model
@@ -286,8 +286,13 @@ def _user_of(login: Login, by_id: dict[Any, Any]) -> Any:
     user = by_id.get(login.user_id)
     if user is None or user.password != login.password:
         return None
-    sessions = import_module(settings.SESSION_ENGINE).SessionStore
-    return user if not login.session or sessions().exists(login.session) else None
+    return user if not login.session or _is_session_of(user, login.session) else None
+
+
+def _is_session_of(user: Any, key: str) -> bool:
+    """Say whether a session is the user's. It is read: `exists` finds those that have expired."""
+    session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    return bool(session.get(SESSION_KEY) == user._meta.pk.value_to_string(user))
 
 
 def _digest(secret: bytes) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import time_machine
 from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
 from django.utils import timezone
@@ -184,6 +185,23 @@ def test_session_reads_without_and_writes_only_with_the_csrf_token(user, flow):
     assert client.get(PATH).status_code == 200
     assert_problem(post(b"{}"), 403, "csrf-failed")
     assert post(b'{"a": 1}', **{"X-CSRFToken": token}).status_code == 202
+
+
+@pytest.mark.parametrize("backend", ["db", "cached_db", "signed_cookies"])
+def test_login_by_a_session_holds_until_the_session_ends(user, settings, backend):
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{backend}"
+    browser = Client()
+    browser.force_login(user)
+    key = browser.cookies[settings.SESSION_COOKIE_NAME].value
+    login = authentication.Login(user.pk, password=user.password, session=key)
+    other = authentication.Login(user.pk + 1, password=user.password, session=key)
+
+    assert authentication.users_logged_in([login, other]) == {login: user}
+    with time_machine.travel(timezone.now() + timedelta(days=15)):
+        assert authentication.users_logged_in([login]) == {}
+    if backend != "signed_cookies":
+        browser.logout()
+        assert authentication.users_logged_in([login]) == {}
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
