@@ -16,7 +16,7 @@ from flows.identity.fetching import client
 from flows.identity.jwts import Claims
 from flows.identity.options import Options
 from flows.identity.provider import Provider, provider
-from flows.identity.users import has_claim
+from flows.identity.users import first_name, has_claim
 
 SCOPE = "openid profile email"
 LONGEST_REASON = 200
@@ -124,7 +124,11 @@ def _with_roles(at: Provider, options: Options, claims: Claims, access_token: st
         found = at.verified(access_token, options.audience)
     except TokenRefused:
         return claims
-    return replace(claims, all={**found.all, **claims.all}) if _same(found, claims) else claims
+    if not _same(found, claims):
+        return claims
+    # The ID token may have others of the same beginning, as the roles of another application.
+    name = first_name(found.all, options.role_claim)
+    return replace(claims, all={**found.all, **claims.all, name: found.all.get(name)})
 
 
 def _same(one: Claims, other: Claims) -> bool:

@@ -66,6 +66,11 @@ def _at(claims: Mapping[str, Any], path: str) -> Any:
     return found
 
 
+def first_name(claims: Mapping[str, Any], path: str) -> str:
+    """Return the claim that a path begins with."""
+    return path if path in claims else path.split(".")[0]
+
+
 # --- roles -------------------------------------------------------------------------------------
 
 

@@ -123,6 +123,21 @@ def test_roles_may_be_in_the_access_token_alone(issuer, settings):
     assert logged_in(browser)
 
 
+def test_roles_of_another_application_do_not_hide_them(issuer, settings):
+    settings.ASYNCENGINE_OIDC_AUDIENCE = AUDIENCE
+    settings.ASYNCENGINE_OIDC_ROLE_CLAIM = "resource_access.engine.roles"
+    issuer.user["resource_access"] = {"engine": {"roles": ["operators", "clerks"]}}
+    issuer.odd_claims = {"resource_access": {"account": {"roles": ["view-profile"]}}}
+    Group.objects.create(name="clerks")
+    browser = Client()
+
+    browser.get(back(to_the_issuer(browser)))
+
+    assert logged_in(browser)
+    user = ExternalIdentity.objects.get().user
+    assert [each.name for each in user.groups.all()] == ["clerks"]
+
+
 @pytest.mark.parametrize("place", ["https://example.org/", "//example.org", "javascript:alert(1)"])
 def test_login_leads_to_no_other_site(issuer, place):
     browser = Client()
