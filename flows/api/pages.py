@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
 from django.db.models import Model, Q, QuerySet, TextField
 from django.db.models.functions import Cast
+from django.utils import timezone
+from django.utils.encoding import escape_uri_path
 from rest_framework.request import Request
 
 from flows.api import parameters
 from flows.api.errors import Problem
+from flows.options import can_be_a_name
 
 PAGE_SIZE = 100
 LARGEST_PAGE = 500
@@ -133,7 +137,7 @@ def _page(
 
 
 def _url(request: Request, query: Mapping[str, Any], cursor: str) -> str:
-    path = f"{request.path}?{urlencode({**query, 'cursor': cursor}, doseq=True)}"
+    path = f"{escape_uri_path(request.path)}?{urlencode({**query, 'cursor': cursor}, doseq=True)}"
     return request._request.build_absolute_uri(path)
 
 
@@ -158,6 +162,14 @@ def _read(cursor: str, model: type[Model], order: Order) -> list[Any]:
         values = [field.to_python(part) for field, part in zip(fields, parts, strict=True)]
     except (ValueError, ValidationError) as error:
         raise Problem.of_parameter("cursor", "is none that a page gave") from error
-    if BETWEEN.join(map(_as_text, values)) != text:
+    if BETWEEN.join(map(_as_text, values)) != text or not all(map(_can_be_stored, values)):
         raise Problem.of_parameter("cursor", "is none that a page gave")
     return values
+
+
+def _can_be_stored(value: Any) -> bool:
+    """Say whether a row may have the value."""
+    if isinstance(value, datetime):
+        # Near the ends of the calendar the time in UTC may be beyond them.
+        return timezone.is_aware(value) and value.year not in (MINYEAR, MAXYEAR)
+    return not isinstance(value, str) or can_be_a_name(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from typing import Any
 from urllib.parse import quote
 
@@ -101,6 +102,39 @@ def test_sizes_and_cursors_that_are_none_are_refused(client, run, template):
         problem = assert_problem(client.get(f"{path}?{query}"), 400, "query-invalid")
         assert problem["errors"][0]["parameter"] == "pageSize", query
     assert_problem(client.get(f"{path}?cursor="), 400, "query-invalid")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/async/api/auth/tokens", "2026-01-01T00:00:00+00:00|\0"),
+        ("/async/api/auth/tokens", "2026-01-01T00:00:00|key"),
+        *(
+            ("/async/api/runs?order=finishedAt", f"{at}|01932f4e-7b8a-7c21-9d5e-3f2a1b4c5d6e")
+            for at in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01")
+        ),
+        ("/async/api/runs", "no id"),
+        ("/async/api/dead-letters", "9" * 5_000),
+        ("/async/api/dead-letters", "1e3"),
+    ],
+)
+def test_cursor_that_no_page_gave_is_refused(client, run, path, text):
+    cursor = urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    join = "&" if "?" in path else "?"
+
+    problem = assert_problem(client.get(f"{path}{join}cursor={cursor}"), 400, "query-invalid")
+    assert problem["errors"][0]["parameter"] == "cursor"
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "100%25", "ä b;c"])
+def test_next_page_is_found_whatever_the_name_in_its_path_is(admin, name):
+    flow = make_loan_flow(name)
+    for number in range(3):
+        FlowSchedule.objects.create(flow=flow, name=f"nightly {number}", cron="0 1 * * *")
+
+    pages = read(client_of(admin), f"/async/api/flows/{quote(name)}/schedules", "pageSize=1")
+
+    assert [each["name"] for page in pages for each in page] == [f"nightly {n}" for n in range(3)]
 
 
 def test_document_has_both_parameters_at_every_list(anonymous):
