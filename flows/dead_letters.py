@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.db.models import Count, Max, Q, Value
 from django.db.models.functions import Left, Upper
 
-from flows.models import DeadLetter, Reprocessing, Step, StepVersion
+from flows.models import DeadLetter, FlowVersion, Reprocessing, Step, StepVersion
 from flows.models.payload_text import GroupedText, is_encrypted
 
 if TYPE_CHECKING:
@@ -84,12 +84,11 @@ class DeadLetterFilter:
         """Return the condition for the versions of steps, which are few."""
         condition = Q()
         if self.flow_name is not None:
-            # A deleted flow, or queue, is found by the name that it had.
-            deleted = Q(flow_version__flow=None, flow_version__flow_name=self.flow_name)
-            condition &= deleted | Q(flow_version__flow__name=self.flow_name)
+            versions = FlowVersion.objects.filter(FlowVersion.of_flow(self.flow_name))
+            condition &= Q(flow_version__in=versions)
         if self.queue is not None:
-            deleted = Q(queue=None, queue_name=self.queue)
-            condition &= deleted | Q(queue__name=self.queue)
+            # By its name now, or by the one that it had, which a dead letter shows.
+            condition &= Q(queue_name=self.queue) | Q(queue__name=self.queue)
         if self.step is not None:
             condition &= Q(name=self.step)
         if self.script is not None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from flows.models import Flow, IdempotencyKey, Run
+from flows.models import FlowVersion, IdempotencyKey, Run
 from flows.models.users import all_users, caller_of, ignoring_impossible_name, user_name_field
 from flows.models.uuid7 import first_uuid7
 
@@ -43,7 +43,7 @@ class RunFilter:
     def restrict(self, runs: QuerySet[Run], caller: Any) -> QuerySet[Run]:
         """Return those of the runs that match; `caller` is the user that `me` means."""
         plain: dict[str, Any] = {
-            "flow_version__flow_name": self.flow_name,
+            "flow_version__in": self._versions(),
             "status__in": self.statuses or None,
             "parent": self.parent,
             "created_at__gte": self.created_after,
@@ -65,6 +65,13 @@ class RunFilter:
         if self.idempotency_key is not None:
             runs = runs.filter(pk__in=self._runs_of_key(starter))
         return runs
+
+    def _versions(self) -> list[int] | None:
+        """Return the versions of the flow by their ids, for the index of runs by version."""
+        if self.flow_name is None:
+            return None
+        of_flow = FlowVersion.objects.filter(FlowVersion.of_flow(self.flow_name))
+        return list(of_flow.values_list("pk", flat=True))
 
     def _bounds(self) -> dict[str, UUID]:
         """Return bounds of the ids, which tell when a run was created, for the index of the key.
@@ -90,11 +97,13 @@ class RunFilter:
     def _runs_of_key(self, starter: Any) -> list[UUID]:
         """Return the runs that the user has started with the key, at most one of each flow.
 
-        With the flows named, each takes one probe of the index of keys.
+        With the names of flows, those of before too, each takes one probe of the index of keys.
         """
-        names = Flow.objects.values_list("name", flat=True)
-        flows = list(names) if self.flow_name is None else [self.flow_name]
+        versions = FlowVersion.objects.order_by()
+        if self.flow_name is not None:
+            versions = versions.filter(FlowVersion.of_flow(self.flow_name))
+        names = list(versions.values_list("flow_name", flat=True).distinct())
         keys = IdempotencyKey.objects.filter(
-            flow_name__in=flows, caller=caller_of(starter), key=self.idempotency_key
+            flow_name__in=names, caller=caller_of(starter), key=self.idempotency_key
         )
         return list(keys.values_list("run_id", flat=True))

@@ -194,7 +194,7 @@ def queues_seen(user: Caller) -> QuerySet[Queue]:
     return Queue.objects.filter(step__flow__in=flows_with(rights, SEES_EVERY_RUN))
 
 
-def dead_letters_seen(user: Caller) -> QuerySet[DeadLetter]:
+def dead_letters_seen(user: Caller) -> DeadLetterQuerySet:
     """Return the open dead letters of the flows that the user watches or operates."""
     return dead_letters_known(user).open()
 

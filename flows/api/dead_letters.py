@@ -30,6 +30,7 @@ from flows.api.pages import PAGE_PARAMETERS, page_of_rows
 from flows.api.reason import reason_fault, reason_of
 from flows.api.start import StartingView, Stored
 from flows.api.view import ApiView, is_about, json_response, no_content
+from flows.dead_letters import DeadLetterFilter
 from flows.errors import PayloadErased
 from flows.message.envelope import parse_payload, payload_of, takes_any_payload
 from flows.models import DeadLetter, Right
@@ -47,14 +48,15 @@ class DeadLettersView(ApiView):
 
     @extend_schema(**LIST_DEAD_LETTERS)
     def get(self, request: Request) -> HttpResponse:
-        letters = parameters.matching(
-            dead_letters_seen(request.user),
-            step__flow_version__flow_name=parameters.text(self.query, "flowName"),
-            step__queue_name=parameters.text(self.query, "queue"),
+        wanted = DeadLetterFilter(
+            flow_name=parameters.text(self.query, "flowName"),
+            queue=parameters.text(self.query, "queue"),
             code=parameters.text(self.query, "code"),
-            run=parameters.correlation_id(self.query, "correlationId"),
             reason=parameters.choice(self.query, "reason", DeadLetter.Reason.values),
         )
+        letters = wanted.restrict(dead_letters_seen(request.user))
+        if run_id := parameters.correlation_id(self.query, "correlationId"):
+            letters = letters.filter(run=run_id)
         letters = letters.select_related("step__flow_version")
         page = page_of_rows(request, self.query, letters, _documents, fitting=_fitting)
         return json_response(page)

@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import QuerySet
-
 from flows.api.errors import Problem
 from flows.errors import OptionInvalid
 from flows.models.webhook_url import url_fault
@@ -105,8 +103,3 @@ def _read(read: Callable[[Given], Read], given: Given | None, name: str) -> Read
         return None if given is None else read(given)
     except OptionInvalid as error:
         raise Problem.of_parameter(name, str(error)) from error
-
-
-def matching(rows: QuerySet[Any], **values: Any) -> QuerySet[Any]:
-    """Return the rows that have these values. A value of None is ignored."""
-    return rows.filter(**{name: value for name, value in values.items() if value is not None})

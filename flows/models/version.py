@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Value
+from django.db.models import Q, Value
 
 from flows.models.keep import Keep
 from flows.models.queue import Queue
@@ -41,6 +41,11 @@ class FlowVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.flow_name} v{self.number}"
+
+    @staticmethod
+    def of_flow(name: str) -> Q:
+        """Return the condition of the versions of a flow that has the name, or had it then."""
+        return Q(flow__name=name) | Q(flow_name=name)
 
     def snapshot(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self.steps.order_by("position").values(*OF_STEP)]

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from flows.api.openapi.describe import HEADER, Operation, Responses, names_its_run, operation
-from flows.api.openapi.operations import OF_FLOW
+from flows.api.openapi.describe import (
+    HEADER,
+    Operation,
+    Responses,
+    filtered,
+    names_its_run,
+    operation,
+)
 from flows.api.openapi.run_operations import RUN_ID, SEEN
 
 EVENTS = (
@@ -93,7 +99,7 @@ STREAM_EVENTS: Operation = operation(
     " hour is missed. If the next event is older, the first one is `missed` with its time in"
     " `since`, and the stream goes on from now; so it is, with null, behind an id of another"
     " database, such as that before a backup was restored." + EVENTS,
-    parameters=[OF_FLOW, LAST_EVENT_ID],
+    parameters=[filtered("flowName", "Only those of this flow."), LAST_EVENT_ID],
     answer=streamed("The events."),
     problems=("header-invalid", "unknown-flow", "too-many-waiters", "no-streams", "overloaded"),
 )

@@ -58,7 +58,9 @@ PAGE = [
     filtered("cursor", "The `nextCursor` of the page before."),
 ]
 FLOW_NAME = filtered("flowName", "The flow's name.", required=True)
-OF_FLOW = filtered("flowName", "Only those of this flow.")
+OF_FLOW = filtered(
+    "flowName", "Only those of the flow that has this name, or had it when their run was started."
+)
 LOCATION = answered_header("Location", OpenApiTypes.URI, "The address of the run.", 202)
 LABELS = {
     "type": "array",
@@ -325,7 +327,7 @@ LIST_DEAD_LETTERS = operation(
     " caller may watch or operate. A page ends early if the messages are large.",
     parameters=[
         OF_FLOW,
-        filtered("queue", "Only those that died in this queue."),
+        filtered("queue", "Only those that died in the queue that has this name, or had it then."),
         filtered("reason", "Only those with this reason.", enum=DeadLetter.Reason.values),
         filtered("code", "Only those with this code of the script that rejected them."),
         filtered("correlationId", "Only those of this run.", OpenApiTypes.UUID),

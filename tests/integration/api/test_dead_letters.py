@@ -56,6 +56,29 @@ def operator(client, user, flow):
     return client
 
 
+def test_letters_of_what_was_renamed_are_found_by_both_names(client, user, flow):
+    grant(user, Right.OPERATE)
+    old = make_dead_letter()
+    flow.name = "credit"
+    flow.save()
+    queue = Queue.objects.get(name="loan queue 2")
+    queue.name = "credits"
+    queue.save()
+    new = make_dead_letter("credit")
+
+    for query, letters in (
+        ({"flowName": "credit"}, [new, old]),
+        ({"flowName": "loan"}, [old]),
+        ({"queue": "credits"}, [new, old]),
+        ({"queue": "loan queue 2"}, [old]),
+        ({"flowName": "other"}, []),
+    ):
+        assert ids(client, **query) == [letter.pk for letter in letters], query
+        body = {"filter": query, "dryRun": True}
+        many = client.post(f"{PATH}/reprocess", body, content_type="application/json")
+        assert many.json()["matched"] == len(letters), query
+
+
 class TestListed:
     def test_dead_letter_is_shown_with_its_payload_digit_for_digit(self, operator):
         digits = "1" * 300

@@ -176,3 +176,26 @@ def test_counts_are_of_the_runs_that_the_caller_may_see(client, user, flow):
     engine.start("loan", {})
 
     assert client.get(f"{PATH}/counts").json()["total"] == 1
+
+
+def test_runs_of_a_flow_that_was_renamed_are_found_by_both_names(client, user, flow):
+    grant(user, Right.OPERATE)
+    before = engine.start("loan", {}, user=user, idempotency_key="a").correlation_id
+    flow.name = "credit"
+    flow.save()
+    after = engine.start("credit", {}, user=user).correlation_id
+
+    def found(query: str) -> list[str]:
+        return [each["correlationId"] for each in client.get(f"{PATH}?{query}").json()["results"]]
+
+    for key in ("idempotencyKey=a", "idempotencyKey=a&flowName=credit"):
+        assert found(key) == [str(before)]
+    assert found("flowName=credit") == [str(after), str(before)]
+    assert found("flowName=loan") == [str(before)]
+    assert client.get(f"{PATH}/counts?flowName=credit").json()["total"] == 2
+    body = {"filter": {"flowName": "credit"}}
+    answer = client.post(f"{PATH}/cancel", body, content_type="application/json").json()
+    assert (answer["matched"], answer["cancelled"]) == (2, 2)
+    flow.delete()
+    assert found("flowName=credit") == [str(after)]
+    assert found("flowName=loan") == [str(before)]
