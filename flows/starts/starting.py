@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -91,7 +92,9 @@ def start_run(
         return start_once(run, key, store_new)
     except CommitInDoubt as doubt:
         with settling(doubt):
-            return start_once(run, key, store_new)
+            known = start_once(run, key, store_new)
+        # What the lost commit has stored is no repeat of another call.
+        return replace(known, repeated=known.correlation_id != run.correlation_id)
 
 
 def start_many(

@@ -74,6 +74,7 @@ def test_a_start_is_stored_once_whether_or_not_the_commit_happened(
     started = engine.start(plan, {}, idempotency_key=key)
 
     assert [run.pk for run in Run.objects.all()] == [started.correlation_id]
+    assert not started.repeated
     assert Message.objects.get().pk == started.correlation_id
     assert counters("flow-0") == (1, 0)
     assert IdempotencyKey.objects.count() == (1 if key else 0)
