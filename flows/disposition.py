@@ -91,6 +91,10 @@ class Decision:
         return DeadLetterCause(self.outcome.lower())
 
 
+# Nearly every delivery: there is one object for all of them.
+ACCEPTED = Decision(Disposition.ACCEPTED)
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What only the transaction knows that stores the results of a delivery."""

@@ -226,6 +226,12 @@ def encrypt_again(text: str) -> str:
 COLUMNS = frozenset({"body", "error", "input", "logs", "result", "waiting"})
 
 
+def as_stored_column(name: str, values: list[Any]) -> list[Any]:
+    """Return a column of rows of a statement as the database is to have it."""
+    key = encrypting() if name in COLUMNS else None
+    return values if key is None else [v and key.encrypt(v.encode()) for v in values]
+
+
 def as_stored(rows: Sequence[Any]) -> Sequence[Any]:
     """Return rows of a statement as the database is to have them."""
     key = encrypting()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import ClassVar
 
 from flows.plan import step_plan
 from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import Answer, Database
-from flows.store.types import DeliveryResult, Head, Lease, QueueCounters
+from flows.store.types import Head, Lease, QueueCounters
+from flows.store.usual import Sorted
 
 # How many queues are remembered for one, at the most.
 MOST_ROOMS = 8
@@ -29,7 +30,7 @@ class Asked:
         self,
         counters: Counters,
         lease: Lease,
-        results: Sequence[DeliveryResult],
+        results: Sorted,
         unfinished: int,
         claim: bool,
     ) -> None:
@@ -83,14 +84,15 @@ class Asked:
     def _lock(self, rooms_of_claim: Collection[int]) -> None:
         """Ask for the counters of all queues that the commit may touch, and what goes with them."""
         ids = {self.lease.queue_id}
-        for step_id in {each.held.step_id for each in self.results}:
+        for step_id in self.results.step_ids():
             plan = step_plan(step_id)
             ids.update(plan.rooms)
             # Where messages go that the session carries on itself.
             for way in plan.ways:
                 ids.update(step_plan(way.step_id).rooms)
-        ids |= {step_plan(r.held.step_id).meets_queue_id for r in self.results if r.is_branched}
-        ids |= {run.queue_id for each in self.results for run in each.starts}
+        others = self.results.others
+        ids |= {step_plan(r.held.step_id).meets_queue_id for r in others if r.is_branched}
+        ids |= {run.queue_id for each in others for run in each.starts}
         if self.claims:
             ids |= {self.lease.home_queue_id, *rooms_of_claim}
         self._ids, self._locked = ids, self.counters.ask_to_lock(ids)
@@ -102,7 +104,7 @@ class Asked:
 
     def _probable_next(self) -> int:
         """Return the queue that the session will most likely go on at, 0 for none."""
-        first = next(iter(self.results), None)
+        first = next(iter(self.results.results), None)
         return first.plan.next_queue_id if first and not first.finishes else 0
 
     def _ask_for_head(self, queue_id: int) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain
 from uuid import UUID
 
 from django.conf import settings
@@ -21,7 +22,7 @@ from flows.store.asked import Asked, ask_for_head, found_head
 from flows.store.branches import Branches
 from flows.store.children import Children, kept_for_room
 from flows.store.counters import Counters
-from flows.store.database import sql_time, sql_time_of_epoch
+from flows.store.database import Columns, sql_time, sql_time_of_epoch
 from flows.store.flow_state import RUN_AGAIN, with_state
 from flows.store.kept import input_of
 from flows.store.rate_limit import RateLimit
@@ -36,6 +37,7 @@ from flows.store.types import (
     Lease,
     QueueCounters,
 )
+from flows.store.usual import Sorted, Usual
 from flows.store.waiting import waiting_again
 
 # Returns how many messages of a step a session takes at once, by the number of its threads.
@@ -63,7 +65,7 @@ class Commit:
         self,
         counters: Counters,
         lease: Lease,
-        results: Sequence[DeliveryResult],
+        found: Sorted,
         unfinished: int,
         batch: BatchSize,
         now: datetime,
@@ -71,15 +73,21 @@ class Commit:
         self.counters = counters
         self.database = counters.database
         self.lease = lease
-        self.results = results
+        self.found = found
+        self.results = found.results
+        self.usual = found.usual
+        # Those that are looked at one by one.
+        self.others = found.others
         self.unfinished = unfinished
         self.batch = batch
         self.now = now
         self.source_queue_id = lease.queue_id
         self.queues: dict[int, QueueCounters] = {}
-        self.kept: list[HandedOver] = []
-        self.handed: list[HandedOver] = []
+        self.kept: HandedOver | None = None
+        # By their steps and queues.
+        self.handed: dict[tuple[int, int], HandedOver] = {}
         self.completed: list[DeliveryResult] = []
+        self.completed_usual: list[Usual] = []
         self.retried: list[DeliveryResult] = []
         self.waiting: list[DeliveryResult] = []
         self.released: list[DeliveryResult] = []
@@ -104,19 +112,22 @@ class Commit:
         `decide` has the last word about each delivery, `cancelled` are messages of cancelled runs.
         `asked` is what the database was asked for already.
         """
-        self.asked = asked or Asked(self.counters, self.lease, self.results, self.unfinished, claim)
+        self.asked = asked or Asked(self.counters, self.lease, self.found, self.unfinished, claim)
         head, locked = self.asked.found()
         self.queues.update(locked)
         self.lease.next_start_seconds = 0.0
+        self._look_again_at_usual(cancelled)
         if decide:
-            self.results = [self._decided(each, decide, cancelled) for each in self.results]
-        if any(each.state for each in self.results):
-            self.results = with_state(self.results, self.now)
+            self.others = [self._decided(each, decide, cancelled) for each in self.others]
+        if any(each.state for each in self.others):
+            self.others = with_state(self.others, self.now)
             self._take_turns()
-        self.results = list(self.results)
-        for number, result in enumerate(self.results):
+        for group in self.usual:
+            self._settle_usual(group)
+        self.others = list(self.others)
+        for number, result in enumerate(self.others):
             if result.starts:
-                result = self.results[number] = self.children.with_known_keys(result)
+                result = self.others[number] = self.children.with_known_keys(result)
             self._settle(result)
         self._slow_down_or_recover()
         self._correct_starts()
@@ -132,7 +143,46 @@ class Commit:
         self.counters.add_to_totals(self._totals())
         return taken
 
+    @property
+    def stored(self) -> list[DeliveryResult]:
+        """The deliveries as they were decided."""
+        return [*self._usual_results(), *self.others]
+
     # --- deciding --------------------------------------------------------------------------
+
+    def _usual_results(self) -> Iterator[DeliveryResult]:
+        return chain.from_iterable(group.results for group in self.usual)
+
+    def _look_again_at_usual(self, cancelled: Collection[str]) -> None:
+        """Look at those one by one whose runs may be cancelled, or whose next queue is gone."""
+        usual, self.usual = self.usual, []
+        for group in usual:
+            if cancelled or self._lacks_queue(group.plan):
+                self.others = [*group.results, *self.others]
+            else:
+                self.usual.append(group)
+
+    def _lacks_queue(self, plan: StepPlan) -> bool:
+        return plan.next_step_id is not None and plan.next_queue_id not in self.queues
+
+    def _settle_usual(self, group: Usual) -> None:
+        """Do for a whole group what `_settle` does for each."""
+        plan, count = group.plan, len(group.results)
+        self._reserve(plan, -count)
+        self.queues[self.source_queue_id].depth_change -= count
+        if plan.next_step_id is None:
+            self.completed_usual.append(group)
+            return
+        self.queues[plan.next_queue_id].depth_change += count
+        handed = self._handed_to(plan.next_step_id, plan.next_queue_id)
+        handed.held += [each.held for each in group.results]
+        handed.bodies += [each.output for each in group.results]
+
+    def _handed_to(self, step_id: int, queue_id: int) -> HandedOver:
+        key = (step_id, queue_id)
+        if key not in self.handed:
+            self.handed[key] = HandedOver(*key)
+        return self.handed[key]
 
     def _decided(
         self, result: DeliveryResult, decide: Decide, cancelled: Collection[str]
@@ -196,15 +246,16 @@ class Commit:
             self.completed.append(done)
         else:
             self.queues[plan.next_queue_id].depth_change += 1
-            self.handed.append(
-                HandedOver(done.held, done.output, plan.next_step_id, plan.next_queue_id)
-            )
+            handed = self._handed_to(plan.next_step_id, plan.next_queue_id)
+            handed.held.append(done.held)
+            handed.bodies.append(done.output)
 
     def _carry(self) -> list[HeldMessage]:
         """Keep messages that were just handed over, and move the lease to their queue."""
         if not self.handed:
             return []
-        step_id, queue_id = self.handed[0].step_id, self.handed[0].queue_id
+        handed = next(iter(self.handed.values()))
+        step_id, queue_id = handed.step_id, handed.queue_id
         # Those that wait there came first.
         queue = self.queues[queue_id]
         if queue.paused or not self.lease.reach.takes(queue.cluster):
@@ -213,20 +264,17 @@ class Commit:
             return []
         plan, threads = step_plan(step_id), self._movable_threads(queue_id)
         count = self._fitting(plan, queue_id, threads)
-        self.kept = [h for h in self.handed if h.step_id == step_id][:count]
-        if not self.kept:
+        if not count:
             return []
-        kept = {h.held.id for h in self.kept}
-        self.handed = [h for h in self.handed if h.held.id not in kept]
+        kept = self.kept = handed.cut(count)
+        if not handed.held:
+            del self.handed[step_id, queue_id]
         self._move(queue_id, threads)
-        self._reserve(plan, len(self.kept))
+        self._reserve(plan, len(kept.held))
         self.lease.suspects = False
         return [
-            HeldMessage(
-                *(h.held.id, h.held.run_id, h.step_id, h.body, 1, h.held.branch),
-                waiting=h.held.waiting,
-            )
-            for h in self.kept
+            HeldMessage(h.id, h.run_id, step_id, body, 1, h.branch, waiting=h.waiting)
+            for h, body in zip(kept.held, kept.bodies, strict=True)
         ]
 
     def _claim(self, queue_id: int, head: Head) -> list[HeldMessage]:
@@ -342,12 +390,12 @@ class Commit:
     def _slow_down_or_recover(self) -> None:
         """Go slowly where a script was asked to wait, until one gets through."""
         queue = self.queues[self.source_queue_id]
-        decisions = [each.decision for each in self.results]
+        decisions = [each.decision for each in self.others]
         waits = [each.delay for each in decisions if each.slows_queue and each.delay]
         if waits:
             queue.slow_until = self.now + max(waits)
-        elif queue.slow_until and any(
-            each.disposition is Disposition.ACCEPTED for each in decisions
+        elif queue.slow_until and (
+            self.usual or any(each.disposition is Disposition.ACCEPTED for each in decisions)
         ):
             queue.slow_until = None
         else:
@@ -357,7 +405,7 @@ class Commit:
 
     def _take_turns(self) -> None:
         """Let scripts run one after the other where most had to be run again at the same time."""
-        again = sum(each.decision is RUN_AGAIN for each in self.results)
+        again = sum(each.decision is RUN_AGAIN for each in self.others)
         if again > 1 and 2 * again > len(self.results):
             self.lease.one_at_a_time_until = self.now + TURNS
 
@@ -366,7 +414,7 @@ class Commit:
         rate = self.queues[self.source_queue_id].rate_limit
         if rate is None or not self.results:
             return
-        for done in self.results:
+        for done in self.stored:
             at = self._plausible_start(done)
             has_started = done.has_begun and (done.ran or done.runs_again)
             rate.correct(done.held.reserved_at, at if has_started else None)
@@ -381,9 +429,9 @@ class Commit:
 
     def _mark_running(self, taken: Sequence[HeldMessage]) -> None:
         """A run begins with the first delivery of its first message."""
-        at = sql_time(self.now)
-        first = [{"id": h.id, "started_at": at} for h in taken if is_first(h)]
-        self.database.each(sql.MARK_RUNNING, first)
+        if first := [held.id for held in taken if is_first(held)]:
+            rows = Columns({"id": first}, {"started_at": sql_time(self.now)})
+            self.database.each(sql.MARK_RUNNING, rows)
 
     def _note_starts(self, taken: Sequence[HeldMessage]) -> None:
         """Write down what starts now where there is a rate limit."""
@@ -400,21 +448,27 @@ class Commit:
 
     def _write(self) -> None:
         write, at = self.database.each, sql_time(self.now)
-        waited = [each for each in self.results if each.held.waiting is not None]
+        waited = [each for each in self.others if each.held.waiting is not None]
         write(sql.FORGET_WAITING, [waiting_row(each) for each in waited if is_waiting(each)])
-        prepare_attempts(self.results)
-        write(sql.INSERT_STEP_RUN, [each.attempt for each in self.results if each.attempt])
-        noted = [{"id": d.held.id} for d in self.results if d.held.noted is not None]
+        for group in self.usual:
+            self.database.each(sql.INSERT_STEP_RUN, group.attempts)
+        prepare_attempts(self.others)
+        write(sql.INSERT_STEP_RUN, [each.attempt for each in self.others if each.attempt])
+        noted = [{"id": d.held.id} for d in self.others if d.held.noted is not None]
         write(sql.FORGET_RUNNING, noted)
         write(sql.FORGET_PENDING, [{"id": each.held.id} for each in self.unpended])
-        write(sql.KEEP, [handed_row(h, at) for h in self.kept])
-        write(sql.HAND_OVER, [handed_row(h, at) for h in self.handed])
+        if self.kept:
+            self.database.each(sql.KEEP, handed_rows(self.kept, at))
+        for handed in self.handed.values():
+            self.database.each(sql.HAND_OVER, handed_rows(handed, at))
         write(sql.WAIT_AGAIN, [self._retry_row(each) for each in self.retried])
         write(sql.WAIT_ON, [self._wait_row(each) for each in self.waiting])
         write(sql.GIVE_BACK, [self._retry_row(each) for each in self.released])
         write(sql.PUT_ASIDE, [self._retry_row(each) for each in self.put_aside])
         given_back = [each.held for each in (*self.released, *self.put_aside)]
         write(sql.MARK_QUEUED, [{"id": held.run_id} for held in given_back if is_first(held)])
+        for group in self.completed_usual:
+            self._complete(group, at)
         left = [done.held for done in (*self.completed, *self.dead, *self.cancelled)]
         write(sql.DELETE_MESSAGE, [{"id": held.id} for held in left])
         write(sql.COMPLETE_RUN, [ended_row(done, at) for done in self.completed])
@@ -422,9 +476,7 @@ class Commit:
             sql.FORGET_INPUTS, [{"id": d.held.run_id} for d in self.completed if keeps_failures(d)]
         )
         write(sql.FAIL_RUN, [ended_row(done, at) for done in self.dead if not done.held.branch])
-        write(
-            sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.results if done.warning]
-        )
+        write(sql.COUNT_WARNING, [{"id": done.held.run_id} for done in self.others if done.warning])
         self.branches.write(self.dead)
         self.children.write(self.branches.totals)
         if self.dead:
@@ -437,18 +489,29 @@ class Commit:
         if self.handed or self.retried or self.waiting or given_back:
             self.database.wake()
 
+    def _complete(self, group: Usual, at: str) -> None:
+        """Complete the runs whose last step has ended as usual."""
+        ids, runs = [d.held.id for d in group.results], [d.held.run_id for d in group.results]
+        results = [each.output for each in group.results]
+        self.database.each(sql.DELETE_MESSAGE, Columns({"id": ids}, {}))
+        ended = Columns({"id": runs, "result": results}, {"finished_at": at})
+        self.database.each(sql.COMPLETE_RUN, ended)
+        if group.plan.keep == Keep.FAILURES:
+            self.database.each(sql.FORGET_INPUTS, Columns({"id": runs}, {}))
+
     def _note_quiet_ends(self) -> None:
         """Note the runs that end without an attempt that is stored here. Hardly any does."""
         quiet = [done.held.run_id for done in (*self.completed, *self.dead) if not done.ran]
         quiet += [end.run_id for end in self.branches.end_of_run.ended]
         if ended := set(map(UUID, quiet)):
-            ended -= {UUID(done.held.run_id) for done in self.results if done.ran}
+            ended -= {UUID(done.held.run_id) for done in self.others if done.ran}
             note_quiet_ends(ended, self.now)
 
     def _ends(self) -> list[End]:
         """Return the ends of runs in the order in which they are counted."""
         completed, failed = Run.Status.COMPLETED, Run.Status.FAILED
         return [
+            *(end_of(d, completed) for group in self.completed_usual for d in group.results),
             *(end_of(done, completed) for done in self.completed),
             *(end_of(done, failed) for done in self.dead if not done.held.branch),
             *self.branches.failed,
@@ -469,6 +532,12 @@ class Commit:
     def _totals(self) -> FlowTotalsChanges:
         """Return what the totals of flows change by; a cancellation has counted its run itself."""
         totals, is_awaited = self.branches.totals, run_finished.has_listeners()
+        for group in self.completed_usual:
+            flow_name = group.plan.site.flow
+            totals[flow_name].completed += len(group.results)
+            if is_awaited:
+                for done in group.results:
+                    announce_end(done.held.run_id, flow_name, Run.Status.COMPLETED)
         for done in self.completed:
             flow_name = step_plan(done.held.step_id).site.flow
             totals[flow_name].completed += 1
@@ -506,14 +575,9 @@ def keeps_failures(done: DeliveryResult) -> bool:
     return step_plan(done.held.step_id).keep == Keep.FAILURES
 
 
-def handed_row(handed: HandedOver, at: str) -> dict[str, object]:
-    return {
-        "id": handed.held.id,
-        "body": handed.body,
-        "step_id": handed.step_id,
-        "queue_id": handed.queue_id,
-        "available_at": at,
-    }
+def handed_rows(handed: HandedOver, at: str) -> Columns:
+    shared = {"step_id": handed.step_id, "queue_id": handed.queue_id, "available_at": at}
+    return Columns({"id": [held.id for held in handed.held], "body": handed.bodies}, shared)
 
 
 def ended_row(done: DeliveryResult, at: str) -> dict[str, object]:

@@ -18,6 +18,8 @@ from flows.store.listener import Listener
 from flows.store.totals import Totals
 
 Row = Mapping[str, Any]
+# The place of a value in a statement for many rows.
+NAME = re.compile(r"{(\w+)}")
 # Returns the rows of a statement as tuples.
 Answer = Callable[[], list[Any]]
 
@@ -37,14 +39,39 @@ class BatchStatement:
 
     def names(self) -> list[str]:
         """Return the names of the values, in the order of their first use."""
-        return list(
-            dict.fromkeys(re.findall(r"{(\w+)}", str((self.statement, self.values, self.where))))
-        )
+        return list(dict.fromkeys(NAME.findall(str((self.statement, self.values, self.where)))))
 
     def fill(self, mark: str) -> BatchStatement:
         """Return it with `{name}` written as the mark and the name."""
+        return self.put({name: f"{mark}{name}" for name in self.names()})
+
+    def put(self, places: Mapping[str, str]) -> BatchStatement:
+        """Return it with what stands for each `{name}`."""
         parts = (self.statement, self.values, self.where, self.group)
-        return BatchStatement(*(re.sub(r"{(\w+)}", rf"{mark}\1", part) for part in parts))
+        return BatchStatement(*(NAME.sub(lambda found: places[found[1]], part) for part in parts))
+
+
+@dataclass(slots=True)
+class Columns:
+    """Rows for a batch by their columns: a list of values, one a row, or one value for all."""
+
+    own: dict[str, list[Any]]
+    shared: dict[str, Any]
+
+    @classmethod
+    def of(cls, shared: Row, /, **columns: list[Any]) -> Columns:
+        """Take columns whose values are all equal for shared ones; the ids are not.
+
+        There is at least one row.
+        """
+        own, same = {"id": columns.pop("id")}, dict(shared)
+        for name, values in columns.items():
+            first = values[0]
+            if values.count(first) == len(values):
+                same[name] = first
+            else:
+                own[name] = values
+        return cls(own, same)
 
 
 class Database(ABC):
@@ -151,7 +178,7 @@ class Database(ABC):
         """Return how many rows were changed."""
 
     @abstractmethod
-    def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
+    def each(self, batch: BatchStatement, rows: Sequence[Row] | Columns) -> None:
         """Execute a statement for each of the rows, which may be none."""
 
     @abstractmethod

@@ -13,10 +13,10 @@ import orjson
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, connection, connections, transaction
 
-from flows.encryption.payload_keys import as_stored
+from flows.encryption.payload_keys import as_stored, as_stored_column
 from flows.models.users import key_field
 from flows.store import sql as statements
-from flows.store.database import Answer, BatchStatement, Database, Row
+from flows.store.database import Answer, BatchStatement, Columns, Database, Row
 from flows.store.listener import PostgreSQLListener
 from flows.store.pending_starts import OWN, queue_full
 from flows.store.totals import Totals
@@ -193,9 +193,16 @@ class PostgreSQL(Database):
             connections[DEFAULT_DB_ALIAS].sync_pipeline()  # type: ignore[attr-defined]
         return cursor.rowcount
 
-    def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
-        if rows:
+    def each(self, batch: BatchStatement, rows: Sequence[Row] | Columns) -> None:
+        if isinstance(rows, Columns):
+            self._columns(batch, rows)
+        elif rows:
             self._execute(as_one_statement(batch), [orjson.dumps(as_stored(rows)).decode()])
+
+    def _columns(self, batch: BatchStatement, rows: Columns) -> None:
+        arrays = {n: array(n, as_stored_column(n, values)) for n, values in rows.own.items()}
+        shared = {n: as_stored_column(n, [value])[0] for n, value in rows.shared.items()}
+        self._execute(as_statement_of_columns(batch, tuple(arrays)), shared | arrays)
 
     def store_starts(self, rows: Sequence[Row]) -> None:
         params = [orjson.dumps(as_stored(rows)).decode()]
@@ -249,7 +256,10 @@ class PostgreSQL(Database):
         return "The database is read-only." if read_only == "on" else ""
 
     def _execute(
-        self, sql: str, params: Sequence[Any] = (), prepare: bool | None = None
+        self,
+        sql: str,
+        params: Sequence[Any] | Mapping[str, Any] = (),
+        prepare: bool | None = None,
     ) -> psycopg.Cursor[Any]:
         # Looked up once: each access by way of `connection` takes as long as a small statement.
         own: Any = connections[DEFAULT_DB_ALIAS]
@@ -277,6 +287,33 @@ def as_one_statement(batch: BatchStatement) -> str:
         return f"{batch.statement} SELECT {batch.values} FROM {rows}"
     joined = "USING" if batch.statement.startswith("DELETE") else "FROM"
     return f"{batch.statement} {joined} {rows} WHERE {batch.where}"
+
+
+@cache
+def as_statement_of_columns(batch: BatchStatement, own: Sequence[str]) -> str:
+    """Return it for rows that are given by columns; those in `own` have arrays."""
+    arrays = ", ".join(f"%({name})s::{type_of(name)}[]" for name in own)
+    rows = f"unnest({arrays}) AS d({', '.join(own)})"
+    places = {
+        name: f"d.{name}" if name in own else f"%({name})s::{type_of(name)}"
+        for name in batch.names()
+    }
+    batch = batch.put(places)
+    if batch.values:
+        return f"{batch.statement} SELECT {batch.values} FROM {rows}"
+    joined = "USING" if batch.statement.startswith("DELETE") else "FROM"
+    return f"{batch.statement} {joined} {rows} WHERE {batch.where}"
+
+
+def array(name: str, values: Sequence[Any]) -> str:
+    """Write values as PostgreSQL writes an array of the type that they have."""
+    if type_of(name) != "text":
+        return "{" + ",".join(["NULL" if v is None else f'"{v}"' for v in values]) + "}"
+    return "{" + ",".join(["NULL" if v is None else quoted(v) for v in values]) + "}"
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @cache

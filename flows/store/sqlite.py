@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from itertools import chain
+from itertools import chain, repeat
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
 
-from flows.encryption.payload_keys import as_stored
+from flows.encryption.payload_keys import as_stored, as_stored_column
 from flows.store import sql
 from flows.store.clock import machine_clock
-from flows.store.database import BatchStatement, Database, Row
+from flows.store.database import NAME, BatchStatement, Columns, Database, Row
 from flows.store.listener import SQLiteListener
 from flows.store.totals import Totals
 from flows.store.troubles import Trouble, trouble_of
@@ -30,8 +29,6 @@ from flows.store.write_lock import write_lock, writers
 LEAST_FREE_BYTES = 1024 * 1024
 # An insert of some rows costs half of an insert for each. SQLite before 3.32 takes 999 values.
 ROWS_PER_INSERT = 50
-# The place of a value in a statement for many rows.
-NAME = re.compile(r"{(\w+)}")
 
 
 class SQLite(Database):
@@ -68,16 +65,25 @@ class SQLite(Database):
         raw: sqlite3.Connection = connection.connection
         return raw.execute(with_question_marks(sql), params)
 
-    def each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
-        if rows:
+    def each(self, batch: BatchStatement, rows: Sequence[Row] | Columns) -> None:
+        if isinstance(rows, Columns):
+            self._columns(batch, rows)
+        elif rows:
             self._each(batch, as_stored(rows))
 
+    def _columns(self, batch: BatchStatement, rows: Columns) -> None:
+        own = {name: as_stored_column(name, values) for name, values in rows.own.items()}
+        shared = {name: as_stored_column(name, [value]) for name, value in rows.shared.items()}
+        values = [own[name] if name in own else repeat(*shared[name]) for name in places_of(batch)]
+        self._execute_many(batch, list(zip(*values)))  # noqa: B905  (those of `repeat` have no end)
+
     def _each(self, batch: BatchStatement, rows: Sequence[Row]) -> None:
-        each = values_of(batch)
-        values: Sequence[Sequence[Any]] = list(map(each, rows))
+        self._execute_many(batch, list(map(values_of(batch), rows)))
+
+    def _execute_many(self, batch: BatchStatement, values: Sequence[Sequence[Any]]) -> None:
         with connection.wrap_database_errors:
             raw: sqlite3.Connection = connection.connection
-            if batch.values and (together := len(rows) // ROWS_PER_INSERT * ROWS_PER_INSERT):
+            if batch.values and (together := len(values) // ROWS_PER_INSERT * ROWS_PER_INSERT):
                 raw.executemany(
                     as_statement(batch, ROWS_PER_INSERT),
                     [
@@ -162,9 +168,15 @@ def as_statement(batch: BatchStatement, rows: int = 1) -> str:
 @cache
 def values_of(batch: BatchStatement) -> Callable[[Row], Sequence[Any]]:
     """Return what takes the values out of a row, in the order of their places."""
-    names = NAME.findall(" ".join(parts_of(batch)))
+    names = places_of(batch)
     # Of one name it would take the value itself.
     return itemgetter(*names) if len(names) > 1 else lambda row: [row[names[0]]]
+
+
+@cache
+def places_of(batch: BatchStatement) -> list[str]:
+    """Return the names of the values, in the order of their places."""
+    return NAME.findall(" ".join(parts_of(batch)))
 
 
 def parts_of(batch: BatchStatement) -> tuple[str, str, str]:

@@ -50,6 +50,7 @@ from flows.store.telling import End, flow_id_of, tell_ends
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Owner, Ready
+from flows.store.usual import NO_RESULTS, Sorted
 from scripts.traces import are_on
 
 logger = logging.getLogger(__name__)
@@ -355,10 +356,10 @@ class Store:
         try:
             with self.database.transaction(pipelined=True):
                 # Before it is open: the threads of others are asked for.
-                asked = Asked(self.counters, lease, [], 0, claim=True)
+                asked = Asked(self.counters, lease, NO_RESULTS, 0, claim=True)
                 values = [threads, owner.cluster, owner.machine, owner.pid, lease.queue_id]
                 now = self._opened(lease, self.database.ask_now(sql.OPEN_LEASE, values))
-                commit = Commit(self.counters, lease, [], 0, batch, now)
+                commit = Commit(self.counters, lease, NO_RESULTS, 0, batch, now)
                 taken = commit.run(True, asked=asked)
                 ended = self._end_if_idle(lease, taken, 0)
         except BaseException:
@@ -559,9 +560,9 @@ class Store:
         """
         with self.database.transaction(pipelined=True):
             renewal = self._ask_to_renew(lease)
-            asked = Asked(self.counters, lease, [], unfinished, claim=True)
+            asked = Asked(self.counters, lease, NO_RESULTS, unfinished, claim=True)
             now = self._renewed(lease, renewal)
-            commit = Commit(self.counters, lease, [], unfinished, batch, now)
+            commit = Commit(self.counters, lease, NO_RESULTS, unfinished, batch, now)
             taken = commit.run(True, marks=marks, asked=asked)
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed = ended
@@ -587,22 +588,23 @@ class Store:
         """
         has_callables = any(each.run_in_transaction for each in results)
         # Before others have to wait for locks.
-        prepare_attempts(results)
+        found = Sorted.of(results)
+        prepare_attempts(found.others)
         with self.database.transaction(pipelined=not has_callables):
             renewal, asked = self._ask_to_renew(lease), None
             if not has_callables:
-                asked = Asked(self.counters, lease, results, unfinished, claim)
+                asked = Asked(self.counters, lease, found, unfinished, claim)
             now = self._renewed(lease, renewal)
             if passed := RunDeadline.objects.passed_of([r.held.run_id for r in results], now):
                 raise DeadlinePassed(run_ids=passed)
             cancelled = self._held_cancelled(lease.consumer_id) if lease.cancel_requested else set()
             if has_callables:
-                results = run_in_transaction(results, cancelled)
+                found = Sorted.of(run_in_transaction(results, cancelled))
                 cancelled = self._held_cancelled(lease.consumer_id)
-            commit = Commit(self.counters, lease, results, unfinished, batch, now)
+            commit = Commit(self.counters, lease, found, unfinished, batch, now)
             taken = commit.run(claim, decide, cancelled, asked=asked)
             ended = self._end_if_idle(lease, taken, unfinished)
-        lease.closed, lease.stored = ended, commit.results
+        lease.closed, lease.stored = ended, commit.stored
         return taken
 
     def _end_if_idle(self, lease: Lease, taken: list[HeldMessage], unfinished: int) -> bool:

@@ -282,12 +282,18 @@ class QueueCounters:
 
 @dataclass(slots=True)
 class HandedOver:
-    """A message with its new body, on its way to a step and its queue."""
+    """Messages with their new bodies, on their way to a step and its queue."""
 
-    held: HeldMessage
-    body: str
     step_id: int
     queue_id: int
+    held: list[HeldMessage] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
+
+    def cut(self, count: int) -> HandedOver:
+        """Take off the first ones and return them."""
+        cut = HandedOver(self.step_id, self.queue_id, self.held[:count], self.bodies[:count])
+        self.held, self.bodies = self.held[count:], self.bodies[count:]
+        return cut
 
 
 @dataclass(frozen=True, slots=True)

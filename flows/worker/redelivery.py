@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from flows.disposition import (
+    ACCEPTED,
     DIED_AT_LAST,
     Circumstances,
     DeadLetterReason,
@@ -60,7 +61,6 @@ LONGEST_DELAY = timedelta(days=366)
 # takes names of up to 2,700 characters.
 MAX_FAN_OUTS = 200
 
-ACCEPTED = Decision(Disposition.ACCEPTED)
 RELEASED = Decision(Disposition.RELEASED)
 CANCELLED = Decision(Disposition.CANCELLED, StepOutcome.CANCELLED)
 WORKER_DIED = Decision(
