@@ -22,7 +22,7 @@ class ProblemMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        if response.status_code >= 400 and f"{request.path_info}/".startswith("/async/"):
+        if response.status_code >= 400 and _is_of_api(request):
             _state_problem(response, _detail(request) if response.status_code == 400 else "")
         return response
 
@@ -59,6 +59,12 @@ def _detail(request: HttpRequest) -> str:
             " or ASYNCENGINE_URL."
         )
     return ""
+
+
+def _is_of_api(request: HttpRequest) -> bool:
+    match = request.resolver_match
+    is_read = match is not None and match.app_name == "documentation"
+    return f"{request.path_info}/".startswith("/async/") and not is_read
 
 
 def _state_problem(response: HttpResponseBase, detail: str) -> None:

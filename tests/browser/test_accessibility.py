@@ -87,10 +87,10 @@ def test_login_page_has_no_serious_fault(show: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["scripts/", "reference/metrics/", "flows/access/", "search/?q=retry"]
+    "page", ["scripts/", "reference/metrics/", "flows/access/", "search/?q=retry", "nothing/"]
 )
 def test_page_of_the_documentation_has_no_serious_fault(show: Any, page: str) -> None:
-    shown = show(f"/async/docs/{page}", 200, None)
+    shown = show(f"/async/docs/{page}", 404 if page == "nothing/" else 200, None)
 
     assert_accessible(shown, [LOOKS[0], LOOKS[3]])
     assert shown.evaluate("document.documentElement.scrollWidth") == PHONE["width"]

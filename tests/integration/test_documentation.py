@@ -122,6 +122,9 @@ def test_an_address_without_a_page_is_told(path, status):
     answer = Client().get(f"{FIRST}{path}")
 
     assert answer.status_code == status
+    # A page, not the JSON of the API, which a browser stores as a file.
+    assert ("<h1>There is no such page</h1>" in answer.content.decode()) == (status == 404)
+    assert answer["Content-Type"].startswith("text/html")
 
 
 def test_addresses_that_callers_make_up_are_not_remembered():
