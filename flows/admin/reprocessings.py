@@ -159,6 +159,7 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
             "No further dead letter is reprocessed. Reprocessed messages go on.",
             "Stop",
             asks_reason=True,
+            is_danger=True,
         ),
         description="Stop",
         icon="stop_circle",

@@ -237,6 +237,7 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunErasing, RunList, LongTexts, 
         to_cancel,
         permissions=["cancel"],
         asks_reason=True,
+        is_danger=True,
     )
     def cancel_selected(self, request: HttpRequest, runs: list[Run], reason: str) -> None:
         cancelled = sum(self._cancel(request, run, reason) for run in runs)

@@ -171,6 +171,7 @@ class TokenAdmin(ModelAdmin):
         lambda model_admin, request, tokens: (tokens, []),
         permissions=["delete"],
         asks_reason=True,
+        is_danger=True,
     )
     def revoke(self, request: HttpRequest, tokens: list[AuthToken], reason: str) -> None:
         with audit.acting(reason=reason):

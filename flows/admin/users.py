@@ -187,6 +187,7 @@ class UserAdmin(ConflictAdmin, DjangoUserAdmin, ModelAdmin):
         to_deactivate,
         permissions=["change"],
         asks_reason=True,
+        is_danger=True,
     )
     def deactivate(self, request: HttpRequest, users: list[Any], reason: str) -> None:
         with audit.acting(reason=reason):

@@ -32,12 +32,14 @@ def bulk_action(
     *,
     permissions: Sequence[str],
     asks_reason: bool = False,
+    is_danger: bool = False,
     warn: Warn | None = None,
 ) -> Callable[[Callable[..., None]], Any]:
     """Make an action that asks first, of a method that takes the rows and the reason.
 
-    `verb` begins the title and the button, `text` says what the action does. A method `bulk_name`
-    of the admin returns what the page calls a row.
+    `verb` begins the title and the button, which is red where the action `is_danger`: nothing
+    takes it back. `text` says what it does. A method `bulk_name` of the admin returns what the page
+    calls a row.
     """
 
     def decorate(apply: Callable[..., None]) -> Any:
@@ -54,6 +56,7 @@ def bulk_action(
             rows, notes = choose(self, request, selected)
             if CONFIRMED not in request.POST:
                 about: dict[str, Any] = {"verb": verb, "text": text, "asks_reason": asks_reason}
+                about["variant"] = "danger" if is_danger else "primary"
                 about |= {"warning": warn(rows) if warn else "", "notes": notes}
                 return _question(self, request, rows, about)
             for note in notes:

@@ -113,7 +113,10 @@ def test_a_bulk_action_is_confirmed_with_the_number_of_rows(page: Any) -> None:
     page.get_by_role("button", name="Apply").click()
     page.get_by_text("Cancel 2 runs?").first.wait_for()
     assert Run.objects.filter(pk__in=runs, status="CANCELLED").count() == 0
+    button = page.get_by_role("button", name="Cancel 2 runs")
+    # Nothing takes it back, so it is as red as the button of a single run.
+    assert "bg-red-600" in button.get_attribute("class")
     with page.expect_navigation():
-        page.get_by_role("button", name="Cancel 2 runs").click()
+        button.click()
 
     assert Run.objects.filter(pk__in=runs, status="CANCELLED").count() == 2
