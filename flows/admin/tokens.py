@@ -62,7 +62,7 @@ class TokenForm(ModelForm):
         fields = ("name", "user", "expiry")
         help_texts = {
             "user": "Calls with the token have this user's rights.",
-            "expiry": "If empty, the token never expires.",
+            "expiry": "In UTC. If empty, the token never expires.",
         }
 
     def clean_user(self) -> Any:
