@@ -92,7 +92,7 @@ def level(part: int, whole: int, *, warns: bool = True) -> SafeString:
     percent = min(100, round(100 * part / whole)) if whole else 0
     colour = "bg-red-600" if warns and percent >= 90 else "bg-primary-600"
     return mark_safe(  # noqa: S308  numbers and a colour of ours
-        f'<div style="min-width: 8rem"><div class="mb-1 whitespace-nowrap">{part:,} / {whole:,}'
+        f'<div style="min-width: 8rem"><div class="mb-1">{part:,} / {whole:,}'
         '</div><div class="bg-base-100 overflow-hidden rounded-default dark:bg-base-800">'
         f'<div class="{colour} rounded-default" style="height: 4px; width: {percent}%"></div>'
         "</div></div>"

@@ -63,7 +63,7 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
 
     opened_by = frozenset({Right.OPERATE})
     change_form_template = "admin/flows/reprocessing/change_form.html"
-    list_display = ("begun", "which", "state_label", "progress", "failed_again", "note", "user")
+    list_display = ("begun", "which", "state_label", "progress", "failed_anew", "note", "user")
     list_select_related = ("user",)
     actions_list: Any = ("begin",)
     actions_detail = ("stop", "go_on")
@@ -208,6 +208,10 @@ class ReprocessingAdmin(DetailActions, ByRole, ReadOnlyAdmin):
     @admin.display(description="reprocessed")
     def progress(self, found: Reprocessing) -> str:
         return level(found.reprocessed, found.matched, warns=False)
+
+    @admin.display(description="failed again", ordering="failed_again")
+    def failed_anew(self, found: Reprocessing) -> str:
+        return f"{found.failed_again:,}"
 
     @admin.display(description="rate")
     def rate(self, found: Reprocessing) -> str:

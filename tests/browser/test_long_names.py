@@ -5,14 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
+from django.db.models import Value
+from django.db.models.functions import Concat
 from django.urls import reverse
 
 from flows.access import audit
-from flows.models import Flow
+from flows.models import (
+    AlertTarget,
+    Flow,
+    FlowVersion,
+    Queue,
+    QueueState,
+    Reprocessing,
+    WebhookDelivery,
+)
+from scripts.models import Library, ReferenceTable, Script, ScriptVersion, Secret
+from tests.admin_pages import PAGES
 from tests.builders import ECHO, make_flow
+from tests.furnished import furnish_more
 
 pytestmark = [pytest.mark.long, pytest.mark.django_db(transaction=True)]
 
+# The tables that are scrolled sideways, with their width and that of their frame.
+WIDE = """() => [...document.querySelectorAll("table")].filter((table) => table.offsetParent)
+    .map((table) => [table.id, table.offsetWidth,
+        table.closest(".simplebar-content-wrapper")?.clientWidth ?? innerWidth])
+    .filter(([, width, room]) => width > room + 1)"""
 LONG = "Überweisungs-Vorprüfung " + 76 * "ß"
 # The contrast of the first element that a selector finds with the ground behind it.
 CONTRAST = """
@@ -79,6 +98,28 @@ def test_a_long_name_leaves_the_other_columns_in_their_place(
 
     page.locator("#result_list").wait_for()
     assert right_edge(page, f"#result_list thead .{last}") <= 1440
+
+
+def test_every_list_of_long_names_fits_a_small_desktop(page: Any) -> None:
+    furnish_more(0, 2)
+    for model in (Flow, Queue, Script, Library, Secret, AlertTarget, ReferenceTable, Group):
+        model._default_manager.update(name=Concat("name", Value("-" + 80 * "w")))
+    for version, name in ((FlowVersion, "flow_name"), (ScriptVersion, "script_name")):
+        version._default_manager.update(**{name: Concat(name, Value("-" + 80 * "w"))})
+    WebhookDelivery.objects.update(url="https://" + 200 * "w", error=200 * "w")
+    Reprocessing.objects.update(note=200 * "w", matched=123_456_789, reprocessed=23_456_789)
+    QueueState.objects.update(depth=9_876_543)
+    Queue.objects.update(size=10_000_000)
+    wide = {}
+
+    for each in PAGES:
+        if each.name.endswith("_changelist") or each.name == "flows_flowversion_change":
+            page.goto(each.url())
+            page.locator(".simplebar-content").first.wait_for(state="attached")
+            wide[each.label] = page.evaluate(WIDE)
+
+    assert len(wide) > 25
+    assert {name: tables for name, tables in wide.items() if tables} == {}
 
 
 def test_code_and_its_line_numbers_stand_out_in_light(page: Any) -> None:
