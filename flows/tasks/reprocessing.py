@@ -203,6 +203,9 @@ def _count_ended(reprocessing: Reprocessing) -> None:
     reprocessing.cancelled += count(cancelled & ~failed, Letter.Result.CANCELLED)
     reprocessing.completed += count(completed & ~failed & ~cancelled, Letter.Result.COMPLETED)
     reprocessing.failed_again += count(failed, Letter.Result.FAILED)
+    if reprocessing.outstanding and not pending.exists():
+        # Their runs were purged before they were counted, so they have ended.
+        reprocessing.completed += reprocessing.outstanding
 
 
 def _stop_after_failures(reprocessing: Reprocessing) -> None:

@@ -32,6 +32,7 @@ from flows.tasks.reprocessing import (
     reprocess_many,
     wake_overdue,
 )
+from flows.tasks.retention import purge
 from tests.builders import ECHO, RAISING, counters, make_flow, run_of, work_until_idle
 from tests.waiting import PATIENCE
 
@@ -100,6 +101,21 @@ def finish(flow: Flow, made: Reprocessing) -> None:
             return
         let_time_pass()
     raise AssertionError("it never came to its end")
+
+
+def test_runs_that_are_purged_before_they_are_counted_keep_none_waiting_for_them():
+    flow = make_flow(codes=[REJECT])
+    make_dead_letters(flow, 2)
+    repair(flow)
+    made = reprocess_many(EVERYTHING, newest_script=True, sample=0).reprocessing
+    assert made is not None
+    run_sent_tasks()
+    work_until_idle(flow)
+
+    assert purge(timezone.now() + timedelta(days=31)) == 2
+    finish(flow, made)
+
+    assert (made.state, made.completed) == (Reprocessing.State.FINISHED, 2)
 
 
 def test_a_dry_run_counts_by_step_and_stores_nothing():
