@@ -175,7 +175,11 @@ def _is_archived(version: FlowVersion) -> bool:
     """Say whether the runs are archived; those of a deleted flow are as it was at its end."""
     if version.flow:
         return version.flow.archive
-    deleted = Flow.history.filter(name=version.flow_name, history_type="-")
+    # It may have had another name at its end, and another flow its name since.
+    named = Flow.history.filter(name=version.flow_name, history_date__lte=version.created_at)
+    own = named.order_by("-history_date", "-history_id").first()
+    which = {"id": own.id} if own else {"name": version.flow_name}
+    deleted = Flow.history.filter(history_type="-", **which)
     last = deleted.order_by("-history_date", "-history_id").values_list("archive", flat=True)
     return bool(last.first())
 

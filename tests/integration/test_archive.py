@@ -193,6 +193,20 @@ def test_runs_of_a_flow_that_was_deleted_are_archived_as_it_was(folder):
     assert json.loads(line)["correlationId"] == str(run.pk)
 
 
+def test_runs_of_a_deleted_flow_are_archived_whatever_its_name_was_at_its_end(folder):
+    kept = archived_flow("kept")
+    run = ended(kept)
+    kept.name = "other"
+    kept.save()
+    kept.delete()
+    make_flow("kept", codes=[]).delete()
+
+    assert purge_later() == 1
+
+    (line,) = read()
+    assert json.loads(line)["correlationId"] == str(run.pk)
+
+
 def test_nothing_is_purged_that_cannot_be_archived(settings):
     settings.ASYNCENGINE_ARCHIVE_DIR = ""
     ended(archived_flow())
