@@ -4,6 +4,8 @@ from django.db import models
 
 from flows.models.queue import Queue
 
+LONGEST_CLUSTER = 64
+
 
 class Consumer(models.Model):
     """A worker's session on a queue: the lease on the messages that point at it.
@@ -14,7 +16,7 @@ class Consumer(models.Model):
 
     queue = models.ForeignKey(Queue, on_delete=models.PROTECT, related_name="consumers")
     threads = models.PositiveIntegerField()
-    cluster = models.CharField(max_length=64)
+    cluster = models.CharField(max_length=LONGEST_CLUSTER)
     # The column has the name that it had first.
     machine = models.CharField(max_length=255, db_column="host")
     pid = models.PositiveIntegerField(null=True, help_text="Of the worker, once it has begun.")

@@ -43,7 +43,13 @@ from flows.tasks.stats import COUNTS_SECONDS, STORE_SECONDS, stat_of, with_field
 from flows.tasks.unreadable import UnreadableQueues
 from flows.tasks.webhooks import WebhookWatch
 from flows.worker.offers import Offers
-from flows.worker.own_cluster import flow_workers, most_flow_workers, own_reach, task_workers
+from flows.worker.own_cluster import (
+    flow_workers,
+    key_of,
+    most_flow_workers,
+    own_reach,
+    task_workers,
+)
 from flows.worker.scaling import Scaling
 from flows.worker.shares import Shares
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
@@ -86,7 +92,7 @@ class QueueBroker(ORM):
         super().__init__(list_key=list_key)
         self.machine = this_machine()
         # It is made in the sentinel, a child of the cluster's main process.
-        self.cluster = f"{self.machine}:{os.getppid()}"
+        self.cluster = key_of(self.machine, os.getppid())
         self.reach = own_reach()
         self.shares = Shares(self.cluster, self.reach)
         self.asked_at = 0.0

@@ -1,8 +1,19 @@
 """What the settings say of the cluster of this process: its name, its reach and its workers."""
 
+import hashlib
+
 from django_q.conf import Conf
 
+from flows.models.consumer import LONGEST_CLUSTER
 from flows.store import Reach
+
+
+def key_of(machine: str, pid: int) -> str:
+    """Return the key of the cluster with this main process: machines may have long names."""
+    key = f"{machine}:{pid}"
+    if len(key) <= LONGEST_CLUSTER:
+        return key
+    return f"{machine[:40]}~{hashlib.sha256(key.encode()).hexdigest()[:12]}:{pid}"
 
 
 def own_reach() -> Reach:

@@ -63,6 +63,23 @@ def test_a_ready_message_gives_one_session_on_its_queue(broker, workers):
     assert queues_of(broker, tasks) == ["flow-0"]
 
 
+def test_a_machine_with_the_longest_name_that_there_is_works(workers, monkeypatch):
+    name = f"{'h' * 64}/0a1b2c3d/4026531836"
+    monkeypatch.setattr("flows.worker.broker.this_machine", lambda: name)
+    monkeypatch.setattr("os.getppid", lambda: 4_194_304)
+    broker = QueueBroker()
+    make_flow()
+    engine.start("flow", {})
+
+    [pk] = opened(broker, broker.dequeue())
+
+    consumer = Consumer.objects.get(pk=pk)
+    consumer.clean_fields()
+    assert consumer.cluster.endswith(":4194304")
+    assert broker.listener
+    broker.listener.close()
+
+
 def test_messages_wait_where_scripts_cannot_be_sandboxed(broker, workers, monkeypatch, settings):
     make_flow()
     engine.start("flow", {})
