@@ -49,10 +49,6 @@ def follow(alarms: Iterable[Alarm], turn: datetime) -> None:
 COLUMNS = ("rule", "flow", "queue", "subject")
 
 
-def _begun(key: Key, now: datetime) -> Alert:
-    return Alert(**dict(zip(COLUMNS, key, strict=True)), since=now)
-
-
 def _key_of(found: Alarm | Alert) -> Key:
     names = (found.flow, found.queue, found.subject)
     return (found.rule, *(name[:LONGEST_NAME] for name in names))  # type: ignore[return-value]
