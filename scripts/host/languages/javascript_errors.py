@@ -17,7 +17,7 @@ from scripts.host.languages.javascript_marks import (
 )
 
 _CALLS = "use http.get(url) and its like, and await them"
-_TIMES = "there are no timers; retry(seconds) has the message delivered again later"
+_TIMES = "there are no timers; wait(seconds, reason) has the message delivered again later"
 _LIMITS = "give timeout, in seconds, as an option of a request"
 LIBRARIES = "list a library on the script instead, its names are there without an import"
 # What other JavaScript has and a script does not.
@@ -46,6 +46,7 @@ MISSING = {
     "Buffer": "use Uint8Array, TextEncoder, btoa() and atob()",
     "moment": "use dayjs()",
 }
+_TWICE = "SyntaxError: redeclaration of '"
 NO_MODULE = "ReferenceError: could not load module "
 _UNDEFINED = re.compile(r"^ReferenceError: ([\w$]+) is not defined$")
 # Of the objects of the engine and of the language, not of what came with the message.
@@ -58,6 +59,15 @@ _NOT_OURS = re.compile(
     rf"|.*: (?P<read>{_OURS}) is undefined)$"
 )
 _ALWAYS_THERE = re.compile(rf"(?:{_OBJECTS}|log|setData)$")
+# Functions of the language, which an error is about only where it can be about nothing else.
+_FUNCTIONS = re.compile(
+    r"(?:Array|BigInt|Boolean|Date|Map|Number|Object|Promise|RegExp|Set|String|Symbol|URL"
+    r"|\w*Error|U?[Ii]nt\w+Array|Uint8ClampedArray|Float\w+Array|is(?:Finite|NaN)|parse(?:Float|Int)"
+    r"|(?:en|de)codeURI(?:Component)?|structuredClone|log|JSON\.(?:parse|stringify)"
+    r"|Math\.(?:abs|ceil|floor|max|min|pow|random|round|sqrt|trunc)"
+    r"|Object\.(?:assign|entries|freeze|fromEntries|keys|values)|Array\.(?:from|isArray|of)"
+    r"|Date\.(?:now|parse|UTC)|Number\.(?:is(?:Finite|Integer|NaN)|parse(?:Float|Int)))$"
+)
 # An assignment, which makes a variable that is not declared.
 _ASSIGNED = r"(?<![\w$.]){0}\s*=(?![=>])"
 # A name that is defined, also as a parameter. What is given to a function may be one there.
@@ -85,6 +95,9 @@ _CHAIN = (
     r"(?!(?:const|let|var|new|await)\b)[A-Za-z_$][\w$]*(?:\??\.[\w$]+|\[[^\[\]\n]*\]|\([^()\n]*\))*"
 )
 _OPERAND = re.compile(rf"\b(?:in|instanceof)\s*({_CHAIN})\s*(?:[\])}},;]|$)")
+_MAX_NAMED = 4
+NO_FUNCTION = "TypeError: not a function"
+_NO_OPERAND = re.compile(r"TypeError: invalid '\w+' (?:\w+ )?operand$")
 NO_CLASS_CALL = "TypeError: class constructors must be invoked with 'new'"
 
 
@@ -105,8 +118,8 @@ def syntax_hint(message: str, line: str, column: int, *, is_library: bool) -> st
 
 
 def is_never_there(message: str) -> bool:
-    """Whether an error is about a name that scripts do not have, however often they run."""
-    if message.startswith(NO_MODULE):
+    """Whether an error is about a name that scripts do not have, or that libraries define twice."""
+    if message.startswith((NO_MODULE, _TWICE)):
         return True
     missing = _UNDEFINED.match(message)
     return missing is not None and missing[1] in MISSING
@@ -154,15 +167,20 @@ def more_about(
         return _given_to(message, marks, line, native), None
     if found := _READ_ONLY.match(message):
         return message, marks.place_of_assignment(found[1], line, column)
-    if message.startswith("TypeError: invalid '") and line:
+    if _NO_OPERAND.match(message) and line:
         operand = _OPERAND.search(marks.line(line))
         value = _shown(operand[1]) if operand else ""
-        return (f"{message}: {value} is none" if value else message), None
-    meant = _meant(message, marks, line, column)
-    if not meant:
+        hint = "; a failed request has error.kind" if value.endswith("http.Error") else ""
+        return (f"{message}: {value} is none{hint}" if value else message), None
+    possible = _meant(message, marks, line, column)
+    if not possible:
         return message, None
-    at = meant[0]
+    # A call has the place of the last one among its arguments.
+    meant = [each for each in possible if not _FUNCTIONS.match(each.value)] or possible
+    at = min(meant, key=lambda each: each.first) if message == NO_FUNCTION else meant[0]
     place = marks.place_of(at)
+    if len(possible) > 1 and message == NO_FUNCTION:
+        return _one_of(message, meant), place
     if len(meant) == 1:
         is_near = line == place[0] and marks.place(at.first) <= (line, column)
         return _told(message, at), None if is_near else place
@@ -177,10 +195,10 @@ def _meant(message: str, marks: Marks, line: int | None, column: int) -> list[Op
     """Return the operations that the engine may mean."""
     if message == NO_CLASS_CALL:
         return marks.at(CALL, line, column)
-    if message == "TypeError: not a function":
+    if message == NO_FUNCTION:
         loops = [each for each in marks.at(ITERATE, line, column) if each.is_await]
         return marks.at(CALL, line, column) + loops
-    if message.startswith(_NO_OBJECT):
+    if message == _NO_OBJECT:
         opened = marks.at(OPEN, line, column)
         return [each for each in opened if not _ALWAYS_THERE.match(each.value)]
     if message == _NOT_ITERABLE:
@@ -202,7 +220,7 @@ def _told(message: str, at: Operation) -> str:
     if at.kind == CALL:
         value = value or _shown(at.name)
         return f"TypeError: {value} is not a function" if value else message
-    if at.is_await and message == "TypeError: not a function":
+    if at.is_await and message == NO_FUNCTION:
         return f"TypeError: {value or 'value'} is not async iterable"
     if not value:
         return _taken_apart(message, at) if at.pattern else message
@@ -212,17 +230,27 @@ def _told(message: str, at: Operation) -> str:
     return f"{message}: {value} is {missing}"
 
 
+def _one_of(message: str, meant: list[Operation]) -> str:
+    """Return the message with all values that it may be about, where each has a name."""
+    values = list(dict.fromkeys(_shown(each.value) or _shown(each.name) for each in meant))
+    if "" in values or len(values) > _MAX_NAMED:
+        return message
+    if len(values) == 1:
+        return f"TypeError: {values[0]} is not a function"
+    return f"{message}: {', '.join(values[:-1])} or {values[-1]}"
+
+
 def _taken_apart(message: str, at: Operation) -> str:
     return f"{message}: it is taken apart in {' '.join(at.pattern.split())[:_MAX_SHOWN]}"
 
 
 def _given_to(message: str, marks: Marks, line: int | None, native: str) -> str:
     """Return the message with the value that was given to a function of the engine."""
-    if message == "TypeError: not a function":
+    if message == NO_FUNCTION:
         return f"TypeError: what was given to {native}() is not a function"
     code = marks.line(line) if line else ""
     given = re.search(rf"\b{re.escape(native)}\s*\(\s*({_CHAIN})\s*[,)]", code)
-    if given and message.startswith(_NO_OBJECT) and _shown(given[1]):
+    if given and message == _NO_OBJECT and _shown(given[1]):
         return f"{message}: {given[1]} is undefined or null"
     if given and message == _NOT_ITERABLE:
         return f"TypeError: {given[1]}, which was given to {native}(), is not iterable"

@@ -50,6 +50,29 @@ def test_a_library_that_does_not_compile_is_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "told", "column"),
+    [
+        ("C.a.run('x', new Date(3))", "C.a.run is not a function", 1),
+        ("C.a.run(Math.max(1, 2))", "C.a.run is not a function", 1),
+        ("C.a.run(1, [JSON.stringify(2)])", "C.a.run is not a function", 1),
+        ("new C.a.Run(C, parseInt('1'))", "C.a.Run is not a function", 5),
+        ("C.a.run(f(2), 2)", "not a function: f or C.a.run", 1),
+        ("C.a.run(C.a.run(1))", "C.a.run is not a function", 1),
+        (
+            "crypto.subtle.importKey('raw', new Uint8Array(3))",
+            "crypto.subtle.importKey is not a function",
+            1,
+        ),
+    ],
+)
+def test_a_call_is_named_whose_arguments_hold_calls(code: str, told: str, column: int) -> None:
+    error = raised(f"const C = {{ a: {{}} }}, f = () => 1;\n{code};")
+
+    assert str(error) == f"TypeError: {told}"
+    assert error.traceback.splitlines()[1] == f"    at pricing:2:{column}"
+
+
+@pytest.mark.parametrize(
     ("code", "hint"),
     [
         ("import x from 'y';", "a script is no module"),
@@ -76,7 +99,7 @@ def test_other_faults_have_no_hint(code: str) -> None:
     [
         ("require('fs')", "list a library"),
         ("await fetch('https://a.test')", "http.get(url)"),
-        ("setTimeout(() => 1, 5)", "retry(seconds)"),
+        ("setTimeout(() => 1, 5)", "wait(seconds, reason)"),
         ("process.env.KEY", "context.secrets"),
         ("Buffer.from('x')", "Uint8Array"),
     ],
@@ -98,6 +121,14 @@ def test_a_module_that_is_loaded_late_is_not_there_either() -> None:
         "        await import('fs')",
         "              ^",
     ]
+
+
+def test_an_error_that_is_caught_and_thrown_on_says_its_value_once() -> None:
+    error = raised("try { 1 instanceof context.http.Error } catch (e) { throw e }")
+
+    told = "context.http.Error is none; a failed request has error.kind"
+    assert str(error).startswith(f"TypeError: invalid 'instanceof' right operand: {told}")
+    assert str(error).count("is none") == 1
 
 
 def test_a_line_of_a_stack_has_a_caret() -> None:
@@ -453,3 +484,10 @@ def test_a_long_message_leaves_room_for_the_place(thrown: str) -> None:
     assert len(error.traceback) < MAX_TEXT_LENGTH
     place = error.traceback.index("pricing:2:")
     assert f"        throw {thrown};" in error.traceback[place:]
+
+
+def test_a_name_that_two_libraries_define_can_never_work() -> None:
+    libraries = [("C", "const C = class {};"), ("G", "class C {}")]
+    error = refused_at_run("setData(1)", libraries=libraries)
+
+    assert "redeclaration of 'C'" in str(error)

@@ -12,6 +12,8 @@
   // Naming one takes as long as throwing twenty. One that comes again is known by message and stack.
   let left = 1000;
   const known = { __proto__: null };
+  // The engine asks again where an error is thrown on.
+  const told = { __proto__: null };
   // The engine's own messages are shorter.
   const MAX_LENGTH = 300;
   // As in javascript_errors.py.
@@ -25,9 +27,10 @@
     }
     const { message } = error;
     if (error instanceof typeError && typeof message === "string" && message.length < MAX_LENGTH &&
-        apply(test, NAMELESS, [message])) {
+        told[message] === undefined && apply(test, NAMELESS, [message])) {
       const value = named(message, stack);
       if (value !== undefined) {
+        told[value] = true;
         defineProperty(error, "message", { value, writable: true, configurable: true });
       }
     }
