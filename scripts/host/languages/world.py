@@ -39,8 +39,9 @@ class World:
         self.messenger = None
         if prelude.log is not None:
             log = realm.run(prelude.log)
-            self.messenger = realm.keep(realm.call(self.engine, PART, log))
-            realm.free(log)
+            showing = realm.string(parts_of_prelude.source_of("showing"))
+            self.messenger = realm.keep(realm.call(self.engine, PART, log, showing))
+            realm.free(log, showing)
         # Those that are made of the message, and what makes the data that they are given.
         self.parts: list[tuple[Value, Callable[[], bytes] | None]] = [
             (realm.keep(realm.run(part)), make_data) for part, make_data in prelude.message_parts

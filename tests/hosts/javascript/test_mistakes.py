@@ -261,6 +261,7 @@ def test_deeply_nested_code_is_refused_without_harm() -> None:
         ("context.state.get('k', 1, 2)", "state.get(key, otherwise)"),
         ("context.state.set('k', 1, {}, 2)", "state.set(key, value, options)"),
         ("context.state.increment('k', 1, {}, 2)", "state.increment(key, by, options)"),
+        ("structuredClone([1], {transfer: []})", "structuredClone(value)"),
         ("context.state.delete('k', 1)", "state.delete(key)"),
         ("http.get('https://a.b/', null, { headers: {} })", "http.get(url, options)"),
         ("http.post('https://a.b/', 1, {}, 2)", "http.post(url, body, options)"),

@@ -62,7 +62,7 @@ def test_plain_code_does_without_what_it_does_not_name() -> None:
 def test_nothing_is_left_for_the_next_message(leave: str) -> None:
     look = """
 const kept = setData;
-const seen = [typeof left, [].left, ({}).left, context.left, Lib.left, Lib.counter.n,
+const seen = [typeof left, [].left, ({}).left, context["left"], Lib.left, Lib.counter.n,
   JSON.stringify(1), typeof Math.random(), typeof Promise.resolve().then()];
 if (context.Data.payload) { LEAVE; }
 kept(seen.map((each) => each ?? null))""".replace("LEAVE", leave)

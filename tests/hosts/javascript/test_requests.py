@@ -43,6 +43,18 @@ setData([r.status, r.ok, r.headers.x, r.body, r.data, r.url])"""
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("text", "body"), ("statusCode", "status"), ("json()", "data"), ("content", "bytes")],
+)
+def test_what_answers_of_others_have_is_an_error_that_names_its_own(name: str, own: str) -> None:
+    replies = Replies((1, page("{}")))
+    error = refused(f"const r = await http.get('http://a/');\nsetData(r.{name})", replies=replies)
+
+    assert str(error) == f"TypeError: an answer has no {name.rstrip('()')}: use {own}"
+    assert error.line == 2
+
+
 def test_post_sends_objects_as_json_and_texts_as_they_are() -> None:
     replies = Replies((1, page("no json", 404)), (2, page("")))
     code = """

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from scripts.host.languages.javascript import JavaScriptScript
-from tests.hosts.javascript.helpers import CORRELATION_ID, raised, refused, run, run_once
+from scripts.host.languages.members import MEMBERS
+from tests.hosts.javascript.helpers import CORRELATION_ID, Replies, raised, refused, run, run_once
 
 ORIGINAL_LIBRARY = """var RateLibrary = RateLibrary || (function () {
     var rates = { EUR: 1, RON: 4.97 };
@@ -101,6 +102,61 @@ setData(1)"""
         ("info", "Symbol(s)"),
     ]
     assert logs[8]["text"].split("\n")[1:] == ["    at <anonymous> (pricing:4:75)"]
+
+
+def test_a_log_line_shows_what_json_does_not_hold() -> None:
+    logs: list[dict[str, Any]] = []
+    code = """
+log(new Map([["k", 1], [{ a: 1 }, new Set([2, "x", undefined])]]), /x/g, new Date(NaN));
+log({ m: new Map([["k", 1]]), f() {}, e: new Error("boo"), d: [new Date(NaN)] });
+log(new Uint8Array([1, 2]), new Float64Array(1), new Uint8Array([7]).buffer, Promise.resolve());
+const own = new Map(), round = {}; own.set("own", own); round.o = round; log(own); log(round);
+setData(1)"""
+
+    run(code, logs=logs)
+
+    own = 'Map(1) {"own" => ' * 5 + "[object Map]" + "}" * 5
+    assert [line["text"] for line in logs] == [
+        'Map(2) {"k" => 1, {"a":1} => Set(3) {2, "x", undefined}} /x/g Invalid Date',
+        '{"m":"Map(1) {\\"k\\" => 1}","f":"[function f]","e":"Error: boo","d":["Invalid Date"]}',
+        "Uint8Array(2) [1, 2] Float64Array(1) [0] ArrayBuffer(1) [7] [object Promise]",
+        own,
+        "[object Object] (circular reference)",
+    ]
+
+
+def test_the_members_of_a_context_are_known() -> None:
+    every = " ".join(MEMBERS)
+    replies = Replies((1, {"values": {}}))
+    found = run(f"// {every}\nsetData(Object.keys(context))", replies=replies)
+
+    assert sorted(found) == sorted(MEMBERS)
+
+
+@pytest.mark.parametrize(
+    ("member", "hint"),
+    [("correlationID", "correlationId"), ("data", "Data"), ("fnish", "finish")],
+)
+def test_a_misspelt_member_of_a_context_is_an_error(member: str, hint: str) -> None:
+    error = refused(f"log(1);\nsetData({{ payload: {{ a: context.{member} }} }})")
+
+    assert str(error) == f"TypeError: context has no {member}: do you mean {hint}?"
+    assert error.line == 2
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "context.user = 7; setData(context.user)",
+        "Object.assign(context, { user: 7 }); setData(context.user)",
+        "setData(context.user ?? 7)",
+        "setData(typeof context.user === 'undefined' ? 7 : context.user.id)",
+        "setData('user' in context ? context.user : 7)",
+        "const id = (context) => context.user; setData(id({ user: 7 }))",
+    ],
+)
+def test_a_script_may_put_a_member_into_its_context_or_ask_for_it(code: str) -> None:
+    assert run(code) == 7
 
 
 @pytest.mark.parametrize("say", ["log", "context.log", "ftos.logging.log"])

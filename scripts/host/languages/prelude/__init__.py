@@ -5,12 +5,14 @@ parts that its code and libraries name, and all parts where the code could reach
 """
 
 import functools
+import json
 import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from scripts.host.languages import quickjs, time_zones
+from scripts.host.languages.members import missing_members
 
 # The engine's name for all of these files, in stacks.
 FILE = "<engine>"
@@ -23,7 +25,7 @@ _ASKING = r"cached|sign|start|state|verify|jwt|verifyJwt|verify_jwt"
 _PARTS = {
     "options": (
         r"http|retry|wait|reject|cached|finish|go|progress|sign|verify|jwt|verifyJwt|verify_jwt"
-        r"|start|state|table"
+        r"|start|state|structuredClone|table"
     ),
     "answers": rf"http|{_ASKING}",
     "decisions": r"retry|wait|reject",
@@ -75,6 +77,7 @@ _NEEDS = {
     "encoding": {"JS_AddIntrinsicTypedArrays"},
     "http": BUILT_INS_OF_NUMERALS,
     "secrets": {"JS_AddIntrinsicProxy"},
+    "state": {"JS_AddIntrinsicProxy"},
     # The numbers of a row may need a Map.
     "table": BUILT_INS_OF_NUMERALS | {"JS_AddIntrinsicProxy"},
 }
@@ -106,6 +109,8 @@ class Prelude:
         self.has_config, self.has_ways = "config" in names, "go" in names
         # The compiled code, and what makes the data that it is given.
         self.parts = _parts(name for name in names if name not in _OF_THE_MESSAGE)
+        if missing := missing_members(code):
+            self.parts.append((_part("members"), lambda: json.dumps(missing).encode()))
         self.message_parts = _parts(name for name in names if name in _OF_THE_MESSAGE)
         self.log = _part("log") if _can_reach(_LOG, code) else None
         self.has_secrets = "secrets" in names
@@ -119,9 +124,18 @@ class Prelude:
 
 def preload() -> None:
     """Compile all parts, which reads files. Raises EngineMissing."""
-    for name in ("unserializable", "copies"):
+    for name in ("unserializable", "copies", "showing"):
         source_of(name)
-    for name in ("core", "failures", "log", "numerals", "random", *_PARTS, *_NAMED_PARTS):
+    for name in (
+        "core",
+        "failures",
+        "log",
+        "members",
+        "numerals",
+        "random",
+        *_PARTS,
+        *_NAMED_PARTS,
+    ):
         _part(name)
     time_zones.packed()
 
@@ -150,7 +164,7 @@ def random() -> bytes:
 def source_of(name: str) -> bytes:
     """Return the source of a part that is seldom needed, without comments.
 
-    They are `unserializable`, which names what JSON cannot hold, and `copies`.
+    Such as `unserializable`, which names what JSON cannot hold.
     """
     return re.sub(r"^\s+(//.*)?", "", _source(name), flags=re.MULTILINE).encode()
 

@@ -9,12 +9,13 @@
   const [map, exception] = [Map, globalThis.DOMException];
   const ERRORS = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
 
-  globalThis.structuredClone = function structuredClone(value) {
-    if (!arguments.length) {
-      throw new TypeError("structuredClone() takes a value");
+  // Without the options: what they would transfer is copied.
+  globalThis.structuredClone = shared.taking("structuredClone", ["value"], (...given) => {
+    if (!given.length) {
+      throw shared.wrong(new TypeError("structuredClone() takes a value"));
     }
-    return copy(value, new map());
-  };
+    return copy(given[0], new map());
+  });
 
   function copy(value, known) {
     switch (typeof value) {

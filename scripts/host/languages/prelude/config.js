@@ -34,7 +34,7 @@
     has: (target, name) => hasOwn(target, name),
     ownKeys: (target) => keys(target),
     set() {
-      throw new error("context.config cannot be changed");
+      throw shared.wrong(new error("context.config cannot be changed"));
     },
   });
 })

@@ -265,6 +265,24 @@
     return target + fragment;
   }
 
+  // What answers of others have, and of Python: reading it would give nothing without a word.
+  let elsewhere;
+  const ELSEWHERE = {
+    text: "body", json: "data", content: "bytes", arrayBuffer: "bytes", blob: "bytes",
+    statusCode: "status", statusText: "status", status_code: "status", cookies: "setCookies",
+    raise_for_status: "raiseForStatus()", retry_after: "retryAfter",
+  };
+
+  function refusals() {
+    const made = {};
+    for (const name of keys(ELSEWHERE)) {
+      defineProperty(made, name, { configurable: true, get() {
+        throw wrong(new typeError(`an answer has no ${name}: use ${ELSEWHERE[name]}`));
+      } });
+    }
+    return made;
+  }
+
   shared.settle = function (number, answer, makeNumerals) {
     const { method, resolve, fail, refused } = waiting[number];
     delete waiting[number];
@@ -274,7 +292,8 @@
     }
     const { status, body, url, retryAfter, base64, noText } = reply;
     const headers = headersOf(reply.headers);
-    const response = { status, ok: status >= 200 && status < 300, headers, body, url, retryAfter };
+    elsewhere ??= refusals();
+    const response = { __proto__: elsewhere, status, ok: status >= 200 && status < 300, headers, body, url, retryAfter };
     const cookies = headers["set-cookie"];
     response.setCookies = cookies === undefined ? [] : apply(split, cookies, ["\n"]);
     if (base64 !== undefined) {

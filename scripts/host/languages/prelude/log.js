@@ -2,7 +2,7 @@
 //
 // Python takes a line at the moment it is said, so that it is there whatever ends the script: the
 // promise that is rejected here with the messenger is what the engine tells Python about.
-(function (shared, context) {
+(function (shared, context, facts, source) {
   "use strict";
   const MAX_LENGTH = 8193;
   const { now } = Date;
@@ -11,7 +11,11 @@
   const { apply } = Reflect;
   const { slice, toLowerCase, trim } = String.prototype;
   const { toString } = Object.prototype;
-  const [text, error, rangeError] = [String, Error, RangeError];
+  const [text, error, rangeError, typeError, date] = [String, Error, RangeError, TypeError, Date];
+  const { isArray } = Array;
+  const evaluate = eval;
+  // Shows what JSON cannot; evaluated where it is needed.
+  let showing;
   const [promise, { reject }] = [Promise, Promise];
   const { wrong } = shared;
   const messenger = { text: "" };
@@ -93,9 +97,34 @@
     }
     try {
       return value instanceof error ? text(value) + "\n" + text(value.stack) :
-        stringify(value, shared.withShownNumbers) ?? text(value);
-    } catch {
-      return apply(toString, value, []);
+        isPlain(value) ? stringify(value, shown) :
+        special(value) ?? stringify(value, shown) ?? text(value);
+    } catch (thrown) {
+      const why = thrown instanceof typeError ? ` (${thrown.message})` : "";
+      return apply(toString, value, []) + why;
     }
+  }
+
+  // What JSON would write as {} or null.
+  function shown(key, value) {
+    if (typeof value === "function") {
+      return text(value.name) === "" ? "[function]" : `[function ${value.name}]`;
+    }
+    if (value === null) {
+      return this[key] instanceof date ? "Invalid Date" : value;
+    }
+    if (typeof value !== "object") {
+      return apply(shared.withShownNumbers, this, [key, value]);
+    }
+    return isPlain(value) ? value : value instanceof error ? text(value) : special(value) ?? value;
+  }
+
+  function special(value) {
+    showing ??= evaluate(source)(textOf, MAX_LENGTH);
+    return showing(value);
+  }
+
+  function isPlain(value) {
+    return isArray(value) || getPrototypeOf(value) === plain;
   }
 })

@@ -18,6 +18,9 @@
       const refused = new error(reply.error);
       throw missing.includes(reply.kind) ? shared.never(refused) : refused;
     },
+    set() {
+      throw shared.wrong(new error("context.secrets cannot be changed"));
+    },
     has: (target, name) => name in replies && !missing.includes(replies[name].kind),
   });
 })

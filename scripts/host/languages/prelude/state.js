@@ -6,8 +6,10 @@
   const MAX_VALUE = 64 * 1024;
   const { optionsOf, taking, wrong } = shared;
   const [error, typeError, text] = [Error, TypeError, String];
+  const { slice } = String.prototype;
+  const { apply } = Reflect;
 
-  context.state = {
+  const functions = {
     get: taking("state.get", ["key", "otherwise"], (key, otherwise) =>
       shared.question("context.state.get()", get(key, otherwise))),
     set: taking("state.set", ["key", "value", "options"], async (key, value, options) => {
@@ -30,6 +32,27 @@
       await ask({ what: "delete", key });
     }),
   };
+
+  // What would be of no effect, or silently undefined, is an error.
+  context.state = new Proxy(functions, {
+    get(target, name) {
+      // The language itself looks for the last two.
+      if (typeof name === "symbol" || name in target || name === "then" || name === "toJSON") {
+        return target[name];
+      }
+      throw wrong(new typeError(`context.state has no ${shown(name)}: use state.get(key)`));
+    },
+    set(target, name) {
+      throw wrong(new typeError(`context.state.${shown(name)} keeps no value: use state.set(key, value)`));
+    },
+    deleteProperty(target, name) {
+      throw wrong(new typeError(`context.state has no ${shown(name)}: use state.delete(key)`));
+    },
+  });
+
+  function shown(name) {
+    return apply(slice, text(name), [0, 100]);
+  }
 
   async function get(key, otherwise = null) {
     const found = await ask({ what: "get", key });
