@@ -43,6 +43,20 @@ class ConfigValues(Mapping[str, str]):
             self._looked_up[name] = self._read({"isNewest": True}).get(name)
         return self._looked_up[name]
 
+    def given(self, values: dict[str, str]) -> None:
+        """Take what the worker has told already."""
+        self._known = values
+
+    def have_changed(self) -> bool:
+        """Whether values that the script has read are others now, or cannot be read."""
+        if self._known is None:
+            return False
+        try:
+            newest = self._read({"isNewest": True})
+        except RuntimeError:
+            return True
+        return any(newest.get(name) != value for name, value in self._known.items())
+
     def _values(self) -> dict[str, str]:
         if self._known is None:
             self._known = self._read({})

@@ -6,6 +6,7 @@ delivery may go another way.
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import traceback
@@ -20,7 +21,7 @@ from scripts.host.http import Headers, Http, HttpError, Response
 from scripts.host.secret_values import Secrets
 from scripts.host.signatures import SignatureError
 from scripts.host.tables import Table
-from scripts.protocol.errors import INVALID, NEVER_ALLOWED, Lasting, WrongArgument
+from scripts.protocol.errors import HOST_NOT_ALLOWED, INVALID, NEVER_ALLOWED, Lasting, WrongArgument
 from scripts.protocol.starts import StartRefused
 
 _CLASSES = {
@@ -41,7 +42,19 @@ def is_lasting(error: BaseException) -> bool:
     """Say whether it is about what is not allowed or not there."""
     if isinstance(error, HttpError | SignatureError | StartRefused):
         return error.kind in NEVER_ALLOWED
-    return isinstance(error, Lasting)
+    return isinstance(error, Lasting) or is_closed(error)
+
+
+def is_closed(error: BaseException) -> bool:
+    """Say whether the sandbox has refused a call of the system, such as that which opens a file."""
+    return isinstance(error, PermissionError) and error.errno == errno.EPERM
+
+
+def is_passing(kind: object, context: Context | None) -> bool:
+    """Say whether a host was refused because the values changed after the script had read them: the
+    next delivery reads the new ones.
+    """
+    return kind == HOST_NOT_ALLOWED and context is not None and context.config.have_changed()
 
 
 def is_wrong_call(error: BaseException) -> bool:

@@ -61,6 +61,16 @@ _HINTS: dict[type, str] = {
     types.CoroutineType: "run() must not be async",
 }
 
+# What both languages call the values of JSON.
+_OF_JSON = {
+    int: "a number",
+    float: "a number",
+    str: "a text",
+    bool: "a boolean",
+    list: "a list",
+    type(None): "null",
+}
+
 
 def decode(body: bytes, numerals: Numerals | None = None) -> Any:
     """Read a message, so that `encode` writes its unchanged numbers as they were written.
@@ -114,9 +124,10 @@ def _complete_one(
     output: Any, correlation_id: str, place: str
 ) -> tuple[dict[str, Any], str | None]:
     if not isinstance(output, dict):
-        raise OutputInvalid(_not_a_message(output), place=place)
+        raise OutputInvalid(_not_a_message(output, place), place=place)
+    what = "The output" if place == "$" else place
     if "payload" not in output:
-        raise OutputInvalid("The output has no payload.", place=f"{place}.payload")
+        raise OutputInvalid(f"{what} has no payload.", place=f"{place}.payload")
     if "correlationId" not in output:
         mended = {"correlationId": correlation_id, **output}
         return mended, "correlationId was missing and restored"
@@ -124,7 +135,7 @@ def _complete_one(
     # A subclass may claim to be equal to anything.
     if type(given) is not str or given != correlation_id:
         raise OutputInvalid(
-            f"The output has another correlationId: {_shown(given)}.",
+            f"{what} has another correlationId: {_shown(given)}.",
             place=f"{place}.correlationId",
         )
     return output, None
@@ -260,11 +271,15 @@ def _encode_fast(value: Any, numerals: Numerals | None) -> bytes | None:
     return None if b"\\u0000" in text else text
 
 
-def _not_a_message(output: Any) -> str:
-    if output is None:
+def _not_a_message(output: Any, place: str) -> str:
+    if output is None and place == "$":
         return "The output is None: does run() return the message?"
+    kind = next((words for kind, words in _OF_JSON.items() if type(output) is kind), _named(output))
     hint = next((f" ({hint})" for kind, hint in _HINTS.items() if isinstance(output, kind)), "")
-    return f"The output is {_named(output)}{hint}; it must be an object with a payload."
+    if place == "$":
+        return f"The output is {kind}{hint}; it must be an object with a payload."
+    each = "each item of a list of messages must be an object with a payload"
+    return f"{place} is {kind}{hint}; {each}."
 
 
 def _shown(value: Any) -> str:

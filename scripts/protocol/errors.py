@@ -187,11 +187,12 @@ class NotReadable(Lasting, PermissionError):
 
 # The kind of requests that are wrong calls, and of those that JavaScript makes itself.
 INVALID = "invalid"
+HOST_NOT_ALLOWED = "host-not-allowed"
 # The kinds of errors that are lasting: of the script's own settings and those of its step, and of
 # what the installation lacks.
 NEVER_ALLOWED = (
     "network-off",
-    "host-not-allowed",
+    HOST_NOT_ALLOWED,
     "not-granted",
     "not-allowed",
     "not-readable",

@@ -77,12 +77,11 @@ def _fault_of_structure(value: Any, correlation_id: str) -> OutputInvalid | None
 def _fault_of_message(
     message: dict[str, Any], correlation_id: str, place: str
 ) -> OutputInvalid | None:
+    what = "The output" if place == "$" else place
     if "payload" not in message:
-        return OutputInvalid("The output has no payload.", place=f"{place}.payload")
+        return OutputInvalid(f"{what} has no payload.", place=f"{place}.payload")
     if message.get("correlationId") != correlation_id:
-        return OutputInvalid(
-            "The output has another correlationId.", place=f"{place}.correlationId"
-        )
+        return OutputInvalid(f"{what} has another correlationId.", place=f"{place}.correlationId")
     return None
 
 

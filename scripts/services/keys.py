@@ -32,7 +32,7 @@ def algorithm(name: Any) -> Any:
     """Return what signs and verifies. Raises RequestFailed for a name that is none of these."""
     if name not in ALGORITHMS:
         said = f"There is no algorithm {name!r}: it is one of {', '.join(ALGORITHMS)}."
-        raise RequestFailed(said, "algorithm")
+        raise RequestFailed(said, "invalid")
     return jwt.get_algorithm_by_name(name)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.waiting import PATIENCE
 
-REFUSED = r"ScriptRaised: PermissionError: .*"
+REFUSED = r"ScriptInvalid: PermissionError: .*"
 TIMED_OUT = r"ScriptTimedOut: The script ran longer than its time limit of \S+ s\.( It was at .*)?"
 OUT_OF_MEMORY = r"Script(OutOfMemory|Killed): The script ran out of memory .*"
 PROTOCOL_BROKEN = r"ScriptKilled: protocol: the host's answer made no sense"

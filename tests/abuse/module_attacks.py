@@ -164,7 +164,7 @@ FILES = {
         "import xml.etree.ElementTree as ET\nreturn ET.parse(bait['file']).getroot().text",
     ),
     "zoneinfo": Attack(
-        r"ScriptRaised: PermissionError: .*",
+        r"ScriptInvalid: PermissionError: .*",
         "import zoneinfo\nzoneinfo.reset_tzpath([bait['folder']])",
     ),
 }

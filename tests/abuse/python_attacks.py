@@ -157,7 +157,7 @@ PROCESSES = {
         "return ctypes.CDLL(None).system(b'touch ' + bait['file'].encode())",
     ),
     "popen by a subclass of object": Attack(
-        r"ScriptRaised: (PermissionError|IndexError|OSError).*",
+        r"Script(Raised|Invalid): (PermissionError|IndexError|OSError).*",
         """
         [Popen] = [k for k in object.__subclasses__() if k.__name__ == "Popen"] or [None]
         if Popen is None:
@@ -184,11 +184,11 @@ PROCESSES = {
     "kill the group": Attack(REFUSED, "os.killpg(0, signal.SIGKILL)"),
     "become root": Attack(REFUSED, "os.setuid(0)"),
     "more descriptors": Attack(
-        r"ScriptRaised: (ValueError|PermissionError): .*",
+        r"Script(Raised|Invalid): (ValueError|PermissionError): .*",
         "modules['resource'].setrlimit(modules['resource'].RLIMIT_NOFILE, (99, 99))",
     ),
     "more memory": Attack(
-        r"ScriptRaised: (ValueError|PermissionError): .*",
+        r"Script(Raised|Invalid): (ValueError|PermissionError): .*",
         "modules['resource'].setrlimit(modules['resource'].RLIMIT_AS, (-1, -1))",
     ),
     "limits of the worker": Attack(

@@ -39,11 +39,11 @@ TABLES = {
         REFUSED, _ADDRESS + "return syscall(10, start, 4096, 3)"
     ),
     "a hole in the file of a table": Attack(
-        r"ScriptRaised: (PermissionError|OSError): .*",
+        r"Script(Raised|Invalid): (PermissionError|OSError): .*",
         _ADDRESS + "return syscall(28, start, 4096, 9)",
     ),
     "a table that grows": Attack(
-        r"ScriptRaised: (PermissionError|OSError|TypeError|SystemError|ValueError): .*",
+        r"Script(Raised|Invalid): (PermissionError|OSError|TypeError|SystemError|ValueError): .*",
         _FILE + "content.resize(1 << 20)",
     ),
     "another mapping of a file": Attack(

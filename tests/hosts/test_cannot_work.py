@@ -58,12 +58,15 @@ class Given:
     """An installation without what a script lists, but for a secret that no script reads."""
 
     def __init__(self, zygotes: Zygotes) -> None:
+        # The values that a worker knows, also from the second time on, and those that there are.
+        self.known: dict[str, str] = {}
+        self.next: dict[str, str] = {}
         self.newest: dict[str, str] = {}
         # Whether a value that is missing cannot be looked up, and how often one was.
         self.is_down, self.lookups = False, 0
         missing = tables.Given("zip", problem="There is no table 'zip' in this installation.")
         services: dict[str, Service] = {
-            "http": OutsideCalls(secrets=self._secret),
+            "http": OutsideCalls(secrets=self._secret, config=self._values),
             SECRET_SERVICE: self._secret,
             SIGN_SERVICE: Signatures(self._secret),
             TABLE_SERVICE: GivenTables(missing),
@@ -78,7 +81,8 @@ class Given:
             "javascript": f"context.Data.payload = ({in_javascript});\nsetData(context.Data);",
         }[language]
         program = Program(
-            id(code), "pricing", language, code, 20, 128, network=True, allowed_hosts=("a.test",),
+            id(code), "pricing", language, code, 20, 128, network=True,
+            allowed_hosts=("a.test", "config:shop.url"),
             secrets=("key", "signing"), tables=("zip",),
         )  # fmt: skip
         self.pool.submit(program, SITE, [Call("key", "c", 1, "d", BODY)], 1)
@@ -92,7 +96,8 @@ class Given:
 
     def _values(self, program: Program, request: dict[str, Any], _: float) -> dict[str, Any]:
         if not request.get("isNewest"):
-            return {"values": {}}
+            values, self.known = self.known, self.next or self.known
+            return {"values": values}
         self.lookups += 1
         if self.is_down:
             raise RequestFailed("The values cannot be read now.", "unavailable")
@@ -134,7 +139,7 @@ JAVASCRIPT_GET = "log('x');\nawait http.get('https://b.test/');\nsetData(context
         ("javascript", JAVASCRIPT_GET, 2, "network access is off"),
         ("javascript", "log(1);\nrequire('fs');", 2, "list a library on the script"),
         ("javascript", "await fetch('https://b.test/');", 1, "use http.get(url)"),
-        ("javascript", "setTimeout(() => 1, 5);", 1, "there are no timers"),
+        ("javascript", "setTimeout(() => 1, 5);", 1, "wait(seconds, reason)"),
     ],
 )
 def test_what_can_never_work_is_a_dead_letter_at_once(
@@ -248,6 +253,12 @@ WRONG_CALLS = [
     ('c.state.set("k", 1, expire=1)', 'await context.state.set("k", 1, {expire: 1});'),
     ('c.state.increment("k", "x")', 'await context.state.increment("k", "x");'),
     ('c.state.nope("k")', 'await context.state.nope("k");'),
+    ('c.state["k"] = 5', 'context.state.k = 5;'),
+    ('c.state.k', 'context.state.k;'),
+    ('del c.state["k"]', 'delete context.state.k;'),
+    ('c.correlationID', 'context.correlationID;'),
+    ('c.secrets["k"] = 5', 'context.secrets.k = 5;'),
+    ('c.config["k"] = 5', 'context.config.k = 5;'),
     ('c.start("f", {}, labels=5)', 'await context.start("f", {}, 5);'),
     ('c.start("f", {}, kee=5)', 'await context.start("f", {}, {kee: 5});'),
     ('c.start("f", {}, key={5})', 'await context.start("f", {}, {key: 5, x: 1});'),
@@ -264,6 +275,8 @@ WRONG_CALLS = [
     ('c.table("zip")[1.5]', 'context.table("zip").get(1.5);'),
     ('c.table()', 'context.table();'),
     ('c.sign("RS256", "key", 5)', 'await context.sign("RS256", "key", 5);'),
+    ('c.sign("none", "key", "x")', 'await context.sign("none", "key", "x");'),
+    ('c.jwt({}, "key", "RS-256")', 'await context.jwt({}, "key", {algorithm: "RS-256"});'),
     ('c.nope()', 'context.nope();'),
     ('c.nope.again', 'context.nope.again;'),
     ('pric(m)', 'pric(context.Data);'),
@@ -345,6 +358,40 @@ def test_a_missing_value_is_looked_up_once_for_a_message(given: Given, language:
 
     assert json.loads(outcome.output or b"")["payload"] == ["none"] * 50
     assert given.lookups == 1
+
+
+CALL_OF_VALUE = (
+    "c.http.get(c.config['shop.url'], timeout=0.1).status",
+    "(await http.get(context.config['shop.url'], {timeout: 0.1})).status",
+)
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_host_is_redelivered_whose_value_was_changed_after_it_was_read(
+    given: Given, language: str
+) -> None:
+    given.known = {"shop.url": "https://old.test/"}
+    given.next = given.newest = {"shop.url": "https://new.test/"}
+
+    error = given.run(language, *CALL_OF_VALUE).error
+
+    assert after_call(error).disposition is Disposition.RETRY, error
+    assert "may not call old.test" in str(error)
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_host_that_its_value_does_not_have_is_a_dead_letter_at_once(
+    given: Given, language: str
+) -> None:
+    given.known = given.newest = {"shop.url": "https://old.test/"}
+
+    error = given.run(
+        language,
+        "[c.config['shop.url'], c.http.get('https://x.test/')]",
+        "[context.config['shop.url'], await http.get('https://x.test/')]",
+    ).error
+
+    assert after_call(error).reason is DeadLetterReason.CANNOT_WORK, error
 
 
 OWN_CLASS = """

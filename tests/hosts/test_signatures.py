@@ -263,8 +263,8 @@ def ask(request: dict[str, Any]) -> dict[str, Any]:
     ("request_", "kind", "said"),
     [
         ({"algorithm": "RS256", "secret": "none"}, "unknown", "no secret 'none'"),
-        ({"algorithm": "none", "secret": "rsa"}, "algorithm", "RS256, RS384"),
-        ({"algorithm": ["RS256"], "secret": "rsa"}, "algorithm", "There is no algorithm"),
+        ({"algorithm": "none", "secret": "rsa"}, "invalid", "RS256, RS384"),
+        ({"algorithm": ["RS256"], "secret": "rsa"}, "invalid", "There is no algorithm"),
         ({"algorithm": "ES256", "secret": "rsa"}, "wrong-key", "not for ES256 but for RS256"),
         ({"algorithm": "HS256", "secret": "rsa"}, "wrong-key", "not for HS256"),
         ({"algorithm": "ES256", "secret": "ec384"}, "wrong-key", "but for ES384"),

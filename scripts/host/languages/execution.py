@@ -124,6 +124,10 @@ class Execution:
             self._fail(self._realm.take_thrown())
 
     @property
+    def context(self) -> "Context":
+        return self._context
+
+    @property
     def finishes(self) -> bool:
         """Whether the run ends with the output."""
         return self._finishes
@@ -165,6 +169,7 @@ class Execution:
         if self._prelude.has_config:
             number = context.send_request("config", {})
             facts[8] = context._services.read_reply(context._number, number)[1]
+            context.config.given(facts[8].get("values", {}))
         arguments = [
             self._realm.string(body),
             self._realm.string(orjson.dumps(facts)),

@@ -37,6 +37,7 @@ from scripts.host.languages.places import pointed_at, shown_line
 from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
 from scripts.host.languages.world import World, Worlds
+from scripts.host.lasting import is_passing
 from scripts.protocol.envelope import check_size, decode, plain_text
 from scripts.protocol.errors import (
     INVALID,
@@ -160,6 +161,8 @@ class JavaScriptScript:
 
     def _is_lasting(self, error: Failed, told: str) -> bool:
         """Whether no repetition heals it, see `host/lasting.py`."""
+        if self._execution is not None and is_passing(error.kind, self._execution.context):
+            return False
         if error.kind in NEVER_ALLOWED or is_never_there(error.message):
             return True
         has_failed = self._execution is not None and self._execution.has_failed_outside

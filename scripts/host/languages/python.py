@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from scripts.host.exceptions import Reject, Retry, Wait
+from scripts.host.http import HttpError
 from scripts.host.languages import time_zones, xml_parser
 from scripts.host.languages.frozen import freeze, restore_random
 from scripts.host.languages.modules import (
@@ -22,7 +23,7 @@ from scripts.host.languages.modules import (
     refusal,
 )
 from scripts.host.languages.places import carets, pointed_at
-from scripts.host.lasting import is_lasting, is_unknown_name, is_wrong_call
+from scripts.host.lasting import is_closed, is_lasting, is_passing, is_unknown_name, is_wrong_call
 from scripts.protocol.envelope import decode, plain_text
 from scripts.protocol.errors import (
     ScriptError,
@@ -45,6 +46,7 @@ _NOT_FOR_SCRIPTS = ("breakpoint", "copyright", "credits", "exit", "help", "input
 _MAX_MESSAGE_LENGTH = 2000
 _MAX_FRAMES = 20
 _MAX_CAUSES = 5
+_HINTS_OF_CALLS = {"email.utils.make_msgid": "; give it a domain"}
 NO_FILES = "a script has no files: read and write an io.BytesIO or io.StringIO."
 
 # Scripts import it by its short name, which is not on the path of the engine.
@@ -69,16 +71,18 @@ class PythonScript:
         self._importer: _Importer | None = None
         self._numerals: Numerals = {}
         self._context: Context | None = None
+        self._hook = sys.unraisablehook
         self.timeout_seconds: float | None = None
 
     def run(self, body: bytes, context: "Context") -> Any:
         self._numerals, self._context = context._numerals, context
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._tell_unraisable
         # In a context of its own, so that settings of decimal and others end with this message.
         return contextvars.Context().run(self._run, decode(body, context._numerals), context)
 
     def _run(self, message: Any, context: "Context") -> Any:
         own_builtins = _BUILTINS.copy()
-        own_builtins["print"] = types.MethodType(_print, context)
+        own_builtins["print"] = types.MethodType(_print, (context, sys.stdout))
         if self._libraries:
             self._importer = _Importer(self._libraries, own_builtins)
             own_builtins["__import__"] = self._importer.load
@@ -105,13 +109,24 @@ class PythonScript:
             return waiting(error.after, _text(error.reason), error.state, self._numerals)
         if isinstance(error, Reject):
             return rejected(_text(error.reason), error.code, error.details, self._numerals)
-        if isinstance(error, ImportError) or is_lasting(error) or self._is_mistake(error):
+        is_passed = isinstance(error, HttpError) and is_passing(error.kind, self._context)
+        if not is_passed and (
+            isinstance(error, ImportError) or is_lasting(error) or self._is_mistake(error)
+        ):
             return ScriptInvalid(
                 _headline(error),
                 line=self._line_of(error),
                 traceback=self._traceback(error),
             )
         return ScriptRaised(_headline(error), traceback=self._traceback(error))
+
+    def _tell_unraisable(self, ignored: "sys.UnraisableHookArgs") -> None:
+        """Log what was raised where nothing can catch it, such as in `__del__`."""
+        if self._context is None or ignored.exc_value is None:
+            return
+        name = getattr(ignored.object, "__qualname__", type(ignored.object).__qualname__)
+        told = f"Exception ignored in {_text(name)}\n{self._traceback(ignored.exc_value)}"
+        self._context._log.add(told, "warning")
 
     def _is_mistake(self, error: BaseException) -> bool:
         has_failed = self._context is not None and self._context._outside_failed
@@ -132,11 +147,12 @@ class PythonScript:
         if self._module is not None:
             _leave(self._module)
             self._module = None
-        self._numerals, self._context = {}, None
         restore_random()
         if self._importer is not None:
             self._importer.forget()
             self._importer = None
+        sys.unraisablehook = self._hook
+        self._numerals, self._context = {}, None
 
     def _traceback(self, error: BaseException) -> str:
         parts = [
@@ -151,7 +167,7 @@ class PythonScript:
         places = [
             (trace.tb_frame.f_code, trace.tb_lineno, trace.tb_lasti)
             for trace in _walk(error.__traceback__)
-            if trace.tb_frame.f_code.co_filename in self._lines
+            if trace.tb_frame.f_code.co_filename in self._lines or _is_template(trace.tb_frame)
         ]
         half = _MAX_FRAMES // 2 if len(places) > _MAX_FRAMES else len(places)
         frames = [self._frame(*place) for place in places[:half]]
@@ -161,6 +177,8 @@ class PythonScript:
         return "".join(["Traceback (most recent call last):\n", *frames])
 
     def _frame(self, code: types.CodeType, line: int, instruction: int) -> str:
+        if code.co_filename not in self._lines:
+            return f'  File "{code.co_filename}", line {line}, in {code.co_name}\n'
         lines = self._lines[code.co_filename]
         source = lines[line - 1] if 0 < line <= len(lines) else ""
         place = f'  File "{code.co_filename}", line {line}, in {code.co_name}\n'
@@ -311,12 +329,24 @@ _BUILTINS: dict[str, Any] = {
 
 
 def _print(
-    context: "Context", *values: Any, sep: str | None = None, file: Any = None, **others: Any
+    given: tuple["Context", Any],
+    *values: Any,
+    sep: str | None = None,
+    file: Any = None,
+    **others: Any,
 ) -> None:
+    context, usual = given
+    # As contextlib.redirect_stdout has it.
+    file = sys.stdout if file is None and sys.stdout is not usual else file
     if file is not None:
         print(*values, sep=sep, file=file, **others)
         return
     context._log.add((" " if sep is None else sep).join(map(str, values)), "info")
+
+
+def _is_template(frame: types.FrameType) -> bool:
+    """Whether jinja2 has put it there for the line of a template."""
+    return "__jinja_exception__" in frame.f_globals
 
 
 def _failed_before_its_first_line(error: TypeError) -> bool:
@@ -356,7 +386,20 @@ def _headline(error: BaseException) -> str:
     said = _text(error)
     if isinstance(error, PermissionError) and error.filename is not None:
         said = f"{said}: {NO_FILES}"
+    elif is_closed(error):
+        said = f"{said}: the sandbox does not allow {_asked_by(error)}"
     return f"{name}: {said}" if said else name
+
+
+def _asked_by(error: BaseException) -> str:
+    """Return the function that a script has called, which has asked the system for something."""
+    frames = [trace.tb_frame for trace in _walk(error.__traceback__)]
+    is_own = [each.f_globals.get("__builtins__") is not vars(builtins) for each in frames]
+    called = frames[len(frames) - is_own[::-1].index(True) :] if True in is_own else []
+    if not called:
+        return "it"
+    name = f"{called[0].f_globals.get('__name__')}.{called[0].f_code.co_name}"
+    return f"what {name}() does" + _HINTS_OF_CALLS.get(name, "")
 
 
 def _members(error: BaseException) -> str:

@@ -392,7 +392,21 @@ def run(message, context):
     ("line", "kind", "said"),
     [
         ("open('x')", ScriptInvalid, "a script has no files: read and write an io.BytesIO"),
-        ("import gzip; gzip.open('x')", ScriptRaised, "a script has no files: read and write"),
+        ("import gzip; gzip.open('x')", ScriptInvalid, "a script has no files: read and write"),
+        ("import bz2; bz2.open('x')", ScriptInvalid, "a script has no files"),
+        ("import lzma; lzma.open('x')", ScriptInvalid, "a script has no files"),
+        ("import zipfile; zipfile.ZipFile('x.zip')", ScriptInvalid, "a script has no files"),
+        (
+            "import xml.etree.ElementTree as E; E.parse('x')",
+            ScriptInvalid,
+            "a script has no files",
+        ),
+        (
+            "import email.utils; email.utils.make_msgid()",
+            ScriptInvalid,
+            "does not allow what email.utils.make_msgid() does; give it a domain",
+        ),
+        ("raise PermissionError('of the bank')", ScriptRaised, "of the bank"),
         ("raise Retry(after='sixty')", ScriptInvalid, "not 'sixty'; a reason is given as"),
         ("raise Retry(5, after=6)", ScriptInvalid, "takes one time"),
     ],
@@ -419,3 +433,69 @@ def test_a_retry_takes_its_time_and_its_reason(
     outcome = error(run(f"def run(message, context): raise {raised}"), ScriptRetry)
 
     assert (outcome.after, outcome.reason) == (after, reason)
+
+
+def test_what_is_raised_in_a_destructor_is_in_the_log(run: Run) -> None:
+    code = """
+class Row:
+    def __del__(self):
+        raise ValueError("in del")
+
+def run(message, context):
+    row = Row()
+    del row
+    return message
+"""
+    [line] = run(code).logs
+
+    assert line["level"] == "warning"
+    assert line["text"].startswith("Exception ignored in Row.__del__\n")
+    assert 'line 4, in __del__\n    raise ValueError("in del")\n' in line["text"]
+    assert line["text"].endswith("ValueError: in del")
+
+
+def test_what_is_printed_may_be_kept_from_the_log(run: Run) -> None:
+    code = """
+import contextlib, io
+def run(message, context):
+    kept = io.StringIO()
+    with contextlib.redirect_stdout(kept):
+        print("kept", 1)
+    print("said")
+    return message | {"payload": kept.getvalue()}
+"""
+    outcome = run(code)
+
+    assert payload(outcome) == "kept 1\n"
+    assert [line["text"] for line in outcome.logs] == ["said"]
+
+
+def test_an_error_in_a_template_names_its_line(run: Run) -> None:
+    code = r"""
+import jinja2
+def run(message, context):
+    return jinja2.Environment().from_string("one\n{{ 1/0 }}").render()
+"""
+    raised = error(run(code), ScriptRaised)
+
+    assert '  File "<template>", line 2, in top-level template code\n' in raised.traceback
+    assert raised.traceback.endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("[1, 2]", "$[0] is a number; each item of a list of messages must be an object"),
+        ("[message, 'x']", "$[1] is a text; each item"),
+        ("[message, {'x': 1}]", "$[1] has no payload."),
+        ("[message, message | {'correlationId': 5}]", "$[1] has another correlationId: an int."),
+        ("'x'", "The output is a text; it must be an object with a payload."),
+        ("{'x': 1}", "The output has no payload."),
+    ],
+)
+def test_an_output_that_is_no_message_says_which_item_it_is(
+    run: Run, output: str, said: str
+) -> None:
+    refused = error(run(f"def run(message, context): return {output}"), OutputInvalid)
+
+    assert str(refused).startswith(said)
