@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scripts.examination.faults import schema_fault
 from scripts.models import Library, Script
 from scripts.protocol.calls import LibraryCode, Program
 
@@ -24,6 +25,8 @@ _PLAIN: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
 _LISTS = {"allowedHosts": "allowed_hosts", "secrets": "secrets", "tables": "tables"}
 _SCHEMAS = {"inputSchema": "input_schema", "outputSchema": "output_schema"}
 _OTHERS = ("$schema", "name", "description", "libraries")
+# The document in a directory that `config export --directory` has written.
+_DOCUMENT = "configuration.json"
 _LANGUAGES = {".py": "python", ".js": "javascript", ".mjs": "javascript"}
 
 
@@ -33,7 +36,9 @@ class FilesInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The names of files. `config` has a configuration document, or one script of such."""
+    """The names of files. `config` has a configuration document, or one script of such, or is a
+    directory with a document.
+    """
 
     code: str | None = None
     config: str | None = None
@@ -56,7 +61,7 @@ def program_of(name: str, script: Script | None, files: Files) -> Program:
     program = _with_entry(program, entry)
     if files.code:
         language = _LANGUAGES.get(Path(files.code).suffix)
-        chosen = language if script is None and language and "language" not in entry else None
+        chosen = language if language and "language" not in entry else None
         program = replace(program, code=read_file(files.code), language=chosen or program.language)
     return _with_libraries(program, entry, libraries, files.libraries)
 
@@ -73,17 +78,34 @@ def _configured(name: str, file: str | None) -> tuple[dict[str, Any], dict[str, 
     """Return the entry of the script and the libraries that a file has, by their names."""
     if file is None:
         return {}, {}
+    if Path(file).is_dir():
+        file = str(Path(file) / _DOCUMENT)
     try:
         document = json.loads(read_file(file))
     except ValueError as error:
         raise FilesInvalid(f"{file} is not valid JSON: {error}") from None
     if not isinstance(document, dict):
         raise FilesInvalid(f"{file} must be a JSON object.")
+    folder = Path(file).parent
     if "scripts" not in document and "libraries" not in _sections(document):
-        return document, {}
-    libraries = {each["name"]: each["code"] for each in _entries(document, "libraries")}
-    scripts = _entries(document, "scripts")
-    return next((each for each in scripts if each.get("name") == name), {}), libraries
+        return _with_code(document, folder), {}
+    libraries = {
+        each["name"]: _with_code(each, folder)["code"] for each in _entries(document, "libraries")
+    }
+    entry = next((e for e in _entries(document, "scripts") if e.get("name") == name), None)
+    return {} if entry is None else _with_code(entry, folder), libraries
+
+
+def _with_code(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return an entry whose code stands in a file of its own with that code."""
+    if "codeFile" not in entry:
+        return entry
+    named = entry["codeFile"]
+    _require("codeFile", isinstance(named, str))
+    code = {"code": read_file(str(folder / named))}
+    if language := _LANGUAGES.get(Path(named).suffix):
+        code["language"] = entry.get("language", language)
+    return {key: value for key, value in entry.items() if key != "codeFile"} | code
 
 
 def _sections(document: dict[str, Any]) -> set[str]:
@@ -98,8 +120,11 @@ def _sections(document: dict[str, Any]) -> set[str]:
 def _entries(document: dict[str, Any], section: str) -> list[dict[str, Any]]:
     found = document.get(section, [])
     is_list = isinstance(found, list)
-    if not is_list or not all(isinstance(e, dict) and {"name", "code"} <= e.keys() for e in found):
-        raise FilesInvalid(f"{section} must be a list of objects with name and code.")
+    has_code = {"code", "codeFile"}
+    if not is_list or not all(
+        isinstance(each, dict) and "name" in each and has_code & each.keys() for each in found
+    ):
+        raise FilesInvalid(f"{section} must be a list of objects with name and code or codeFile.")
     return list(found)
 
 
@@ -115,6 +140,8 @@ def _with_entry(program: Program, entry: dict[str, Any]) -> Program:
             fields[_LISTS[key]] = tuple(value)
         elif key in _SCHEMAS:
             _require(key, isinstance(value, dict))
+            if value and (fault := schema_fault(value)):
+                raise FilesInvalid(f"{key} is not a JSON Schema: {fault}")
             fields[_SCHEMAS[key]] = json.dumps(value) if value else ""
         elif key not in _OTHERS:
             known = ", ".join((*_PLAIN, *_LISTS, *_SCHEMAS, "libraries"))

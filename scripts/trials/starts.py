@@ -9,6 +9,8 @@ from scripts.protocol.calls import Call, CallSite, Program
 from scripts.protocol.services import Deadline, RequestFailed
 from scripts.protocol.starts import MAX_STARTS, REFUSED, start_not_allowed
 
+_OPTIONS = ("key", "priority", "startAt", "labels", "deadline")
+
 
 class TrialStarts:
     """The service `start` of a trial. Of a script alone, outside of a flow, any flow is started."""
@@ -24,7 +26,21 @@ class TrialStarts:
         flow, starts = request.get("flow"), call.starts_in(turn)
         if not isinstance(flow, str) or (site.starts is not None and flow not in site.starts):
             raise RequestFailed(start_not_allowed(flow, site.starts or ()), REFUSED)
+        asked = {
+            "flow": flow,
+            "payload": str(request.get("payload")),
+            "options": {name: request[name] for name in _OPTIONS if request.get(name) is not None},
+            "id": str(uuid4()),
+        }
+        if (key := request.get("key")) is not None:
+            for other in starts.values():
+                if (other["flow"], other["options"].get("key")) != (flow, key):
+                    continue
+                if other["payload"] != asked["payload"]:
+                    told = "a start with the same key has another payload."
+                    raise RequestFailed(f"context.start({flow!r}): {told}", REFUSED)
+                return {"id": other["id"]}
         if len(starts) >= MAX_STARTS:
             raise RequestFailed(f"A message starts at most {MAX_STARTS} runs.", REFUSED)
-        starts[len(starts)] = {"flow": flow, "payload": str(request.get("payload"))}
-        return {"id": str(uuid4())}
+        starts[len(starts)] = asked
+        return {"id": asked["id"]}

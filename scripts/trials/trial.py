@@ -11,7 +11,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +33,7 @@ from scripts.protocol.errors import (
     ScriptError,
     ScriptInvalid,
     ScriptKilled,
+    ScriptOutOfMemory,
     ScriptRaised,
     ScriptRejected,
     ScriptRetry,
@@ -108,8 +109,8 @@ class Trial:
     goes_to: str = ""
     # The state of the flow as the script has left it, JSON texts by key.
     state: dict[str, str] = field(default_factory=dict)
-    # The runs that it would start: flow and payload, which is JSON text.
-    starts: list[dict[str, str]] = field(default_factory=list)
+    # The runs that it would start: flow, payload, which is JSON text, and options.
+    starts: list[dict[str, Any]] = field(default_factory=list)
     # How far it has said last that it is.
     progress: dict[str, Any] | None = None
 
@@ -127,7 +128,7 @@ class Trial:
     @property
     def heading(self) -> str:
         """The kind of error, in a sentence."""
-        if isinstance(self.error, ScriptTimedOut):
+        if isinstance(self.error, ScriptTimedOut | ScriptOutOfMemory):
             return str(self.error)
         if isinstance(self.error, ScriptRetry | ScriptWait) and self.error.after is not None:
             does = "waits, and asked" if isinstance(self.error, ScriptWait) else "asked"
@@ -139,7 +140,8 @@ class Trial:
         """What the script has decided besides its output, in sentences."""
         way = [f"The output would go to the step {self.goes_to!r}."] if self.goes_to else []
         starts = [
-            f"It would start the flow {each['flow']!r} with {each['payload'][:_MAX_SHOWN]}."
+            f"It would start the flow {each['flow']!r} with {each['payload'][:_MAX_SHOWN]}"
+            f"{_in_words(each['options'])}."
             for each in self.starts[:10]
         ]
         return [*way, *self.told, *starts]
@@ -179,7 +181,7 @@ class Trial:
             "finishes": self.finishes,
             "goesTo": self.goes_to or None,
             "starts": [
-                {"flow": each["flow"], "payload": _fragment(each["payload"])}
+                {"flow": each["flow"], "payload": _fragment(each["payload"]), **each["options"]}
                 for each in self.starts
             ],
             "state": {key: _fragment(text) for key, text in self.state.items()},
@@ -195,6 +197,11 @@ class Trial:
     @property
     def traceback(self) -> str:
         return getattr(self.error, "traceback", "")
+
+
+def _in_words(options: dict[str, Any]) -> str:
+    shown = ", ".join(f"{name} {str(value)[:_MAX_SHOWN]}" for name, value in options.items())
+    return f" ({shown})" if shown else ""
 
 
 def _fragment(text: str | None) -> orjson.Fragment | None:
@@ -272,7 +279,7 @@ def run_trial(
         line=None if error is None else line_of(error, program.name),
         faults=[each | {"detail": clean(each["detail"], MAX_TEXT_LENGTH)} for each in faults],
         logs=outcome.logs,
-        warning=outcome.warning,
+        warning=outcome.warning or _warning_of_secrets(output, clean),
         started_at=outcome.started_at,
         seconds=outcome.finished_at - outcome.started_at,
         peak_bytes=peak_bytes,
@@ -280,12 +287,25 @@ def run_trial(
         goes_to=outcome.goes_to,
         state={key: clean(text, len(text)) for key, text in sorted(state.values.items())},
         starts=[
-            each | {"payload": clean(each["payload"], len(each["payload"]))}
+            {
+                "flow": each["flow"],
+                "payload": clean(each["payload"], len(each["payload"])),
+                "options": {
+                    name: clean(value, len(value)) if isinstance(value, str) else value
+                    for name, value in each["options"].items()
+                },
+            }
             for _, each in sorted(outcome.call.starts.items())
             if isinstance(each, dict)
         ],
         progress=outcome.progress,
     )
+
+
+def _warning_of_secrets(output: str | None, clean: Callable[[str, int], str]) -> str | None:
+    if output is None or clean(output, len(output)) == output:
+        return None
+    return "the output has a secret, which is not replaced in a run: it is stored as it is"
 
 
 def line_of(error: ScriptError, name: str) -> int | None:
@@ -328,7 +348,9 @@ def _run(
         while pool.outstanding() and time.monotonic() < deadline:
             if outcomes := pool.collect(1.0):
                 pool.end_idle_hosts()
-                return outcomes[0], pool.peak_bytes
+                # A host that is still there has told its peak with the error.
+                told = getattr(outcomes[0].error, "peak_bytes", 0)
+                return outcomes[0], max(pool.peak_bytes, told)
         epoch = time.time()
         lost = ScriptKilled("The script's process gave no answer.")
         return Outcome(call, None, lost, None, [], epoch, epoch), 0

@@ -1,6 +1,7 @@
 """Trials, with real script hosts."""
 
 import json
+import re
 import threading
 import time
 
@@ -230,3 +231,35 @@ def test_what_is_no_message_is_refused_with_the_line(sample, reason, line):
         sample_message(sample)
 
     assert refusal.value.line == line
+
+
+def test_a_script_without_memory_is_told_its_limit_and_what_it_took():
+    trial = attempt("def run(message, context):\n    a = []\n    while True: a.append('x' * 10**6)")
+
+    assert re.fullmatch(
+        r"The script ran out of memory after it had taken \d+ MB of the \d+ MB that it may have"
+        r" \(memoryMb\)\.",
+        trial.heading,
+    )
+    assert trial.peak_bytes > 10**7
+
+
+def test_a_start_is_shown_with_its_options_and_a_key_starts_once():
+    start = "context.start('child', {'a': 1}, key='k', priority=3)"
+    trial = attempt(f"def run(m, context):\n    return m | {{'payload': [{start}, {start}]}}")
+
+    first, second = json.loads(trial.output)["payload"]
+    assert first == second
+    assert trial.decisions == [
+        "It would start the flow 'child' with {\"a\":1} (key k, priority 3)."
+    ]
+
+
+def test_a_start_with_a_key_and_another_payload_is_refused():
+    trial = attempt(
+        "def run(m, context):\n    context.start('child', 1, key='k')\n"
+        "    context.start('child', 2, key='k')"
+    )
+
+    assert isinstance(trial.error, ScriptInvalid)
+    assert "the same key" in str(trial.error)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.management import CommandError, call_command
 
+from flows.configuration.directory import write_directory
 from scripts.models import Library, Script
 from tests.builders import make_script
 
@@ -168,6 +169,32 @@ def test_a_script_of_a_document_is_tried_with_its_limits_and_hosts(tmp_path):
     assert json.loads(results["rated"].out)["payload"] == 3
 
 
+def test_a_script_of_an_exported_directory_is_tried_with_its_settings(tmp_path):
+    rates = {"name": "rates", "code": "var Rates = Rates || (function () { this.of = () => 3; })"}
+    script = {
+        "name": "rated",
+        "code": "setData({ ...context.Data, payload: new Rates().of() })",
+        "libraries": ["rates"],
+    }
+    for each in (rates, script):
+        each["language"] = "javascript"
+    write_directory({"libraries": [rates], "scripts": [script]}, tmp_path)
+    document = tmp_path / "configuration.json"
+    assert "codeFile" in document.read_text()
+
+    results = [try_script("rated", "--config", str(name)) for name in (tmp_path, document)]
+
+    assert [json.loads(each.out)["payload"] for each in results] == [3, 3]
+
+
+def test_the_ending_of_a_file_is_the_language_of_a_saved_script_too(script, tmp_path):
+    (tmp_path / "other.js").write_text("setData({ ...context.Data, payload: 4 })")
+
+    result = try_script("adding", "--code", str(tmp_path / "other.js"))
+
+    assert json.loads(result.out)["payload"] == 4
+
+
 @pytest.mark.parametrize("libraries", [["rates"], ["rates", "saved"], []])
 def test_libraries_that_the_settings_name_come_from_the_command_line(tmp_path, libraries):
     Library.objects.create(name="saved", code="X = 1")
@@ -214,6 +241,7 @@ def test_the_end_of_a_trial_is_told_in_a_word(script, statement, told):
         ({"timeout": 5}, ["adding"], "unknown key 'timeout'"),
         ({"memoryMb": "5"}, ["adding"], "memoryMb has a value of the wrong kind"),
         ({"libraries": ["none"]}, ["adding"], "There is no library 'none'"),
+        ({"inputSchema": {"format": "datee"}}, ["adding"], "the format 'datee' is not known"),
         ([], ["adding"], "must be a JSON object"),
         ({}, ["adding", "--library", "rates"], "--library takes NAME=FILE"),
         ({}, ["new"], "A new one takes its code from --code or --config"),

@@ -66,9 +66,10 @@ class Command(BaseCommand):
         )
         test.add_argument(
             "--config",
-            metavar="FILE",
+            metavar="FILE|DIRECTORY",
             help="Take settings (allowedHosts, timeoutSeconds, inputSchema …), code and libraries"
-            " from a configuration document, or from one script of such a document.",
+            " from a configuration document, from a directory with one, or from one script of such"
+            " a document.",
         )
         test.add_argument(
             "--state",

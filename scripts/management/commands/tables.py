@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from scripts.checks import ENGINE
-from scripts.models import ReferenceTable
+from scripts.models import ReferenceTable, Script
 from scripts.services.table_storing import file_of, format_of, restore, store
 from scripts.tables.reading import FORMATS, TableInvalid
 
@@ -76,7 +76,11 @@ class Command(BaseCommand):
         self.stdout.write(f"The newest version is {restore(self._version(options))}.")
 
     def _delete(self, options: dict[str, Any]) -> None:
-        self._table(options).delete()
+        table = self._table(options)
+        used = [each.name for each in Script.objects.order_by("name") if table.name in each.tables]
+        table.delete()
+        told = f" Scripts that list it: {', '.join(used)}." if used else ""
+        self.stdout.write(f"The table {table.name} is deleted.{told}")
 
     def _version(self, options: dict[str, Any]) -> Any:
         table, number = self._table(options), options["number"]

@@ -40,6 +40,7 @@ class Command(BaseCommand):
             if gone is None:
                 raise CommandError(f"There is no value {options['name']!r}.")
             gone.delete()
+            self.stdout.write(f"{gone.name} is deleted; running workers know it within 5 s.")
 
     @transaction.atomic
     def _set(self, options: dict[str, Any]) -> None:
