@@ -239,7 +239,8 @@ def newest_step(step: StepVersion) -> StepVersion:
     if flow := step.flow_version.flow:
         for newest in flow.make_version().steps.filter(name=step.name):
             return newest
-    raise FlowNotRunnable(f"The flow no longer has a step {step.name!r}.")
+    told = "without the newest version it runs on its own, or give a step that name again"
+    raise FlowNotRunnable(f"The flow no longer has a step {step.name!r}: {told}.")
 
 
 def discard(dead_letter: DeadLetter, *, user: Caller | None = None, reason: str = "") -> Run:

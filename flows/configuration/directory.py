@@ -30,6 +30,7 @@ DOCUMENT = "configuration.json"
 SCHEMA = "configuration.schema.json"
 SECTIONS = ("libraries", "scripts")
 ENDINGS = {"python": ".py", "javascript": ".js"}
+_LANGUAGES = {ending: language for language, ending in ENDINGS.items()}
 # Characters that file names cannot have, on Windows too. `%` escapes them, so it is one of them.
 UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.|[. ]$')
 # In bytes: file systems allow 255.
@@ -128,6 +129,9 @@ def _add_code(entry: dict[str, Any], directory: Path, place: str, faults: Faults
     else:
         try:
             entry["code"] = (directory / name).read_bytes().decode("utf-8-sig")
+            # Where the entry does not say it.
+            if language := _LANGUAGES.get(PurePosixPath(name).suffix):
+                entry.setdefault("language", language)
         except OSError as error:
             faults.add(place, f"{name}: {error.strerror}")
         except UnicodeDecodeError as error:

@@ -215,7 +215,9 @@ def _labels_in(request: dict[str, Any]) -> Any:
 
 
 def _told(flow: Any, error: Exception) -> str:
-    return f"context.start({str(flow)[:100]!r}): {error}"
+    # In the words of context.start.
+    told = str(error).replace("idempotency_key", "key").replace("start_at", "start_at (startAt)")
+    return f"context.start({str(flow)[:100]!r}): {told}"
 
 
 def _fault_in_words(fault: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from scripts.protocol.envelope import decode, encode
@@ -64,15 +65,15 @@ class State:
             raise WrongChange(f"The value of the state: {error}") from None
         self._set(key, text, expires)
 
-    def increment(self, key: str, by: float = 1, expires: Seconds = None) -> None:
+    def increment(self, key: str, by: float | Decimal = 1, expires: Seconds = None) -> None:
         """Add to a number, from 0 on where there is none.
 
         What others add at the same time is added, too. `expires` counts where the key is new.
         """
-        if isinstance(by, bool) or not isinstance(by, int | float):
-            raise WrongChange("increment() adds a number.")
+        if isinstance(by, bool) or not isinstance(by, int | float | Decimal):
+            raise WrongChange("increment() adds an int, a float or a Decimal.")
         try:
-            text = encode(by, self._numerals).decode()
+            text = encode(by, self._numerals, takes_decimals=True).decode()
         except OutputInvalid:
             raise WrongChange("increment() adds a finite number.") from None
         self._add(key, text, expires)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsons
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from math import isfinite
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -236,7 +237,7 @@ class Http:
         files: Any = None,
         headers: Mapping[str, Any] | None = None,
         auth: str | tuple[str, str] | None = None,
-        timeout: float | None = 10,
+        timeout: float | timedelta | None = 10,
         ca: str | None = None,
         cert: str | None = None,
     ) -> dict[str, Any]:
@@ -250,6 +251,7 @@ class Http:
         body, content_type = _body(json, data, form, files, self._numerals)
         if content_type and not any(name.lower() == "content-type" for name in own_headers):
             own_headers["Content-Type"] = content_type
+        timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         options = {"auth": auth, "ca": ca, "cert": cert, "timeout": timeout}
         return {
             "method": method,

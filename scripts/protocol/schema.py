@@ -21,6 +21,10 @@ MAX_FAULTS = 50
 # Values with more parts than this are large.
 MAX_PARTS = 10_000
 # The message quotes the wrong value, which may be long.
+_FORMAT_HINTS = {
+    "date-time": "with an offset or Z, as in 2026-01-31T08:00:00Z",
+    "time": "with an offset or Z, as in 08:00:00Z",
+}
 _MAX_DETAIL_LENGTH = 200
 _MAX_PATH_LENGTH = 100
 # The steps after which a pattern that looks back or ahead gives up. All others take time in
@@ -111,11 +115,20 @@ def faults_of(validator: jsonschema_rs.Validator, value: Any) -> list[dict[str, 
         {
             "path": plain_text(_path(error.instance_path), _MAX_PATH_LENGTH),
             "detail": plain_text(
-                without_middle(error.message, _MAX_DETAIL_LENGTH), _MAX_DETAIL_LENGTH
+                without_middle(_detail(error), _MAX_DETAIL_LENGTH), _MAX_DETAIL_LENGTH
             ),
         }
         for error in errors
     ]
+
+
+def _detail(error: jsonschema_rs.ValidationError) -> str:
+    """Say what is wrong, also where it is the name of a member, and what a time lacks."""
+    message, path = error.message, error.schema_path
+    if len(path) > 1 and path[-2] == "propertyNames":
+        return f"the name {message}"
+    kinds = (kind for kind in _FORMAT_HINTS if message.endswith(f' is not a "{kind}"'))
+    return f"{message} ({_FORMAT_HINTS[kind]})" if (kind := next(kinds, "")) else message
 
 
 def _is_small(value: Any) -> bool:

@@ -214,3 +214,16 @@ def test_the_schema_takes_the_demo_and_what_a_directory_has(tmp_path):
 )
 def test_the_schema_refuses_what_an_import_refuses(document):
     assert not jsonschema_rs.validator_for(json.loads(schema_text())).is_valid(document)
+
+
+def test_the_ending_of_a_file_is_its_language_where_the_entry_does_not_say_one(tmp_path):
+    (tmp_path / "split.js").write_text("setData(context.Data)")
+    (tmp_path / "split.py").write_text("def run(message, context): return message")
+    entries = [{"name": name, "codeFile": f"split.{name}"} for name in ("js", "py")]
+    other = {"name": "other", "codeFile": "split.js", "language": "python"}
+    (tmp_path / "configuration.json").write_text(json.dumps({"scripts": [*entries, other]}))
+
+    read = read_directory(tmp_path)
+
+    languages = [each["language"] for each in read["scripts"]]
+    assert languages == ["javascript", "python", "python"]

@@ -103,7 +103,18 @@ def test_a_format_is_checked_of_texts_alone(draft: str, kind: str, right: str, w
 
     assert schema_text_fault(schema) == ""
     assert [faults(value) for value in (right, 5, None, [wrong])] == [[]] * 4
-    assert faults(wrong) == [{"path": "$.payload", "detail": f'"{wrong}" is not a "{kind}"'}]
+    [fault] = faults(wrong)
+    said, _, hint = fault["detail"].partition(" (")
+    assert (fault["path"], said) == ("$.payload", f'"{wrong}" is not a "{kind}"')
+    assert ("an offset or Z" in hint) == (kind in ("date-time", "time"))
+
+
+def test_a_name_that_does_not_match_is_told_as_a_name() -> None:
+    contract = Contract(input_schema=json.dumps({"propertyNames": {"pattern": "^[a-z]+$"}}))
+
+    [fault] = contract.input_faults(b'{"payload": {"A": 1}}')
+
+    assert fault["detail"] == 'the name "A" does not match "^[a-z]+$"'
 
 
 @pytest.mark.parametrize("kind", formats.FOR_READERS)

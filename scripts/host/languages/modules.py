@@ -5,6 +5,7 @@ process. A module is on the list if it does its work inside the sandbox: without
 threads and other processes.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -39,7 +40,10 @@ MODULES = (
     "dateutil.tz",
     "decimal",
     "difflib",
+    "email",
     "email.message",
+    "email.parser",
+    "email.policy",
     "email.utils",
     "enum",
     "fnmatch",
@@ -97,8 +101,6 @@ IMPORTED_LATE = (
     "email.generator",
     "email.headerregistry",
     "email.iterators",
-    "email.parser",
-    "email.policy",
     "importlib.resources",
     "jinja2.constants",
     "jinja2.debug",
@@ -212,4 +214,7 @@ def _instead(name: str, allowed: Sequence[str]) -> str:
     if part := next((each for each in allowed if each.startswith(f"{name}.")), None):
         return f"import {part}"
     near = get_close_matches(name[:_MAX_NAME_LENGTH], allowed, 1, 0.75)
-    return f"do you mean {near[0]}?" if near else ""
+    if near:
+        return f"do you mean {near[0]}?"
+    is_of_python = parts[0] in sys.stdlib_module_names
+    return "" if is_of_python or len(parts) > 1 else "a library has to be listed on the script"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import IO, Any, SupportsFloat, TypeAlias, TypeVar, overload
 
 __all__ = [
@@ -254,7 +255,9 @@ class State:
     def set(self, key: str, value: Any, expires: float | timedelta | None = None) -> None:
         """Keep the value, for `expires` seconds or until it is deleted."""
 
-    def increment(self, key: str, by: float = 1, expires: float | timedelta | None = None) -> None:
+    def increment(
+        self, key: str, by: float | Decimal = 1, expires: float | timedelta | None = None
+    ) -> None:
         """Add to a number, from 0 on where there is none.
 
         What others add at the same time is added, too. `expires` counts where the key is new.
@@ -294,7 +297,7 @@ class Http:
         files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
         auth: str | tuple[str, str] | None = None,
-        timeout: float | None = 10,
+        timeout: float | timedelta | None = 10,
         ca: str | None = None,
         cert: str | None = None,
     ) -> Response: ...
@@ -305,7 +308,7 @@ class Http:
         *,
         headers: Mapping[str, Any] | None = None,
         auth: str | tuple[str, str] | None = None,
-        timeout: float | None = 10,
+        timeout: float | timedelta | None = 10,
         ca: str | None = None,
         cert: str | None = None,
     ) -> Response: ...
@@ -316,7 +319,7 @@ class Http:
         *,
         headers: Mapping[str, Any] | None = None,
         auth: str | tuple[str, str] | None = None,
-        timeout: float | None = 10,
+        timeout: float | timedelta | None = 10,
         ca: str | None = None,
         cert: str | None = None,
     ) -> Response: ...
@@ -331,7 +334,7 @@ class Http:
         files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
         auth: str | tuple[str, str] | None = None,
-        timeout: float | None = 10,
+        timeout: float | timedelta | None = 10,
         ca: str | None = None,
         cert: str | None = None,
     ) -> Response: ...
@@ -346,7 +349,7 @@ class Http:
         files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
         auth: str | tuple[str, str] | None = None,
-        timeout: float | None = 10,
+        timeout: float | timedelta | None = 10,
         ca: str | None = None,
         cert: str | None = None,
     ) -> Response: ...
@@ -361,7 +364,7 @@ class Http:
         files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
         auth: str | tuple[str, str] | None = None,
-        timeout: float | None = 10,
+        timeout: float | timedelta | None = 10,
         ca: str | None = None,
         cert: str | None = None,
     ) -> Response: ...
@@ -376,7 +379,7 @@ class Http:
         files: _Files | None = None,
         headers: Mapping[str, Any] | None = None,
         auth: str | tuple[str, str] | None = None,
-        timeout: float | None = 10,
+        timeout: float | timedelta | None = 10,
         ca: str | None = None,
         cert: str | None = None,
     ) -> Response: ...
