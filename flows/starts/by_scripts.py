@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ from flows.errors import (
     UnknownFlow,
 )
 from flows.message.digest import is_of_request
-from flows.models import IdempotencyKey, Run
+from flows.models import IdempotencyKey, Queue, Run
 from flows.models.message import DEFAULT_PRIORITY
 from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions, can_be_a_name, checked_options
 from flows.plan import flow_plan
@@ -69,6 +69,8 @@ class StartService:
             raise RequestFailed("The number of a start is there already.", REFUSED)
         try:
             run, is_new = _read(lambda: _asked_for(site, call, request, ordinal), deadline)
+            if is_new and (alike := _alike(run, starts.values())):
+                _read(lambda: _require_room(run, alike), deadline)
         finally:
             if not connection.in_atomic_block:
                 _let_go()
@@ -147,6 +149,28 @@ def _new_run(
         key_digest=digest,
     )
     return stored, options
+
+
+def _alike(run: NewRun, others: Iterable[NewRun]) -> int:
+    """Count the other runs that need room beside this one, other than that of the same key."""
+    alike = [
+        other
+        for other in others
+        if other.queue_id == run.queue_id and (other.start_at is None) == (run.start_at is None)
+    ]
+    name = (run.flow_name, run.key)
+    is_same = run.key and any((other.flow_name, other.key) == name for other in alike)
+    return 0 if is_same else len(alike)
+
+
+def _require_room(run: NewRun, alike: int) -> None:
+    """Refuse a run for which there would be no room, however long its message waited."""
+    queue = Queue.objects.filter(pk=run.queue_id).only("name", "size").first()
+    if queue is not None and alike >= queue.size:
+        told = (
+            f"a message starts at most as many runs as the queue {queue.name!r} holds, {queue.size}"
+        )
+        raise RequestFailed(f"context.start({run.flow_name!r}): {told}.", REFUSED)
 
 
 def _first_of_key(run: NewRun, asked: Asked) -> tuple[NewRun, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -255,6 +256,22 @@ def test_more_runs_than_a_message_may_start_are_refused():
     work()
 
     assert "at most 100 runs" in error()
+
+
+@pytest.mark.parametrize("option", ["", ", start_at='2030-01-01T00:00:00Z'"])
+def test_more_runs_than_their_queue_ever_holds_are_refused_at_once(option):
+    made(
+        "def run(m, c):\n    for n in range(3):\n"
+        f"        c.start('child', {{}}, key=str(n){option})\n"
+        "        c.start('child', {}, key='0'" + option + ")\n    return m\n",
+        size=2,
+    )
+    started()
+
+    work()
+
+    assert re.search("as many runs as the queue 'child.*' holds, 2", error())
+    assert children() == []
 
 
 def test_an_inactive_flow_is_tried_again():
