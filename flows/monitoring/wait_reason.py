@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -111,7 +112,8 @@ def why_run(run: Run) -> Cause | None:
     if message is None:
         return None
     if message.queue_id is None:
-        return QueueSnapshot(Queue.objects.none()).why_held()
+        # A worker that looks for room is done at once, and looks again.
+        return QueueSnapshot(Queue.objects.none()).why_held() or _why_starts_wait(message)
     return QueueSnapshot(Queue.objects.filter(pk=message.queue_id)).why_message(message)
 
 
@@ -156,7 +158,8 @@ class QueueSnapshot:
         if message.available_at > self.now:
             return _why_delayed(message, _why_not_read)
         return (
-            self._why_not_admitted(message)
+            _why_starts_wait(message)
+            or self._why_not_admitted(message)
             or self._why_no_room(message.step_id)
             or self._why_others_first(message)
             or self._why_not_taken(queue_id, message.step_id, message.available_at)
@@ -428,9 +431,8 @@ def _why_delayed(
     until, why_unreadable = text_of(message.available_at), why_unreadable or _missing_key
     if not message.delayed and (unreadable := why_unreadable(message)):
         return Cause("payload-unreadable", f"{unreadable} It is tried again at {until}.")
-    if message.pending_outputs and message.body.startswith("[{"):
-        said = f"A flow that its script starts has a full queue; it looks again at {until}."
-        return Cause("started-queue-full", said)
+    if starts_wait := _why_starts_wait(message):
+        return Cause(starts_wait.code, f"{starts_wait} It looks again at {until}.")
     if message.pending_outputs:
         said = (
             f"Its branches have all ended; it looks for room in the queue of the join at {until}."
@@ -442,6 +444,22 @@ def _why_delayed(
         said = f"After delivery {message.deliveries} it waits for its back-off until {until}."
         return Cause("back-off", said)
     return Cause("delayed", f"The start is delayed until {until}.")
+
+
+def _why_starts_wait(message: Message) -> Cause | None:
+    """Return why a message waits whose script has run; None where it waits for no starts."""
+    if not message.pending_outputs or not message.body.startswith("[{"):
+        return None
+    starts = json.JSONDecoder().raw_decode(message.body, 1)[0]["starts"]
+    flows = {each["queue"]: each["flow"] for each in starts}
+    for queue in Queue.objects.filter(pk__in=flows).select_related("state").order_by("pk"):
+        taken = queue.state.depth + queue.state.reserved
+        wanted = sum(each["queue"] == queue.pk and not each["startAt"] for each in starts)
+        if wanted and taken + wanted > queue.size:
+            room = f"{taken} of {queue.size} messages, and it starts {wanted}"
+            said = f"The queue {queue.name!r} of the flow {flows[queue.pk]!r} is full: {room}."
+            return Cause("started-queue-full", said)
+    return Cause("started-queue-full", "A flow that its script starts has a full queue.")
 
 
 def _missing_key(message: Message) -> str | None:

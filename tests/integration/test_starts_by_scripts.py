@@ -39,6 +39,7 @@ from flows.models.step_restoring import restore_steps, starts_left_out
 from flows.monitoring.conservation import check
 from flows.monitoring.impact import flow_goes
 from flows.monitoring.trace import trace
+from flows.monitoring.wait_reason import why_run
 from flows.starts.by_scripts import StartService, derived_id
 from scripts.protocol.calls import Call, CallSite
 from scripts.protocol.services import RequestFailed
@@ -302,6 +303,23 @@ def test_a_script_may_catch_that_a_start_is_refused():
 
 
 COUNTED = "def run(m, c):\n    c.start('child', {})\n    c.log('ran')\n    return m\n"
+
+
+def test_a_run_whose_starts_find_no_room_always_says_for_which_queue_it_waits():
+    made(COUNTED, size=1)
+    runs = [started() for _ in range(2)]
+    work("parent")
+    waiting = Message.objects.filter(pending_outputs=True)
+    [run] = [each for each in runs if Message.objects.of_run(each.pk).filter(pending_outputs=True)]
+
+    found = []
+    for seconds in (60, -60):
+        waiting.update(available_at=timezone.now() + timedelta(seconds=seconds))
+        found.append(why_run(run))
+
+    told = "The queue 'child-0' of the flow 'child' is full: 1 of 1 messages, and it starts 1."
+    assert [each and each.code for each in found] == ["started-queue-full"] * 2
+    assert [str(each).partition(" It looks")[0] for each in found] == [told] * 2
 
 
 @pytest.mark.parametrize("steps", [1, 2])
