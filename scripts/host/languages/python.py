@@ -103,6 +103,7 @@ class PythonScript:
             raise
 
     def explain(self, error: BaseException) -> ScriptError:
+        error = _decision_in(error)
         if isinstance(error, Retry):
             return ScriptRetry(after=error.after, reason=_text(error.reason))
         if isinstance(error, Wait):
@@ -342,6 +343,16 @@ def _print(
         print(*values, sep=sep, file=file, **others)
         return
     context._log.add((" " if sep is None else sep).join(map(str, values)), "info")
+
+
+def _decision_in(error: BaseException) -> BaseException:
+    """Return the first decision of a group of exceptions, else the error itself."""
+    found: BaseException | None = None
+    if isinstance(error, BaseExceptionGroup):
+        found = error.subgroup((Reject, Retry, Wait))
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found or error
 
 
 def _is_template(frame: types.FrameType) -> bool:

@@ -499,3 +499,10 @@ def test_an_output_that_is_no_message_says_which_item_it_is(
     refused = error(run(f"def run(message, context): return {output}"), OutputInvalid)
 
     assert str(refused).startswith(said)
+
+
+def test_a_decision_in_a_group_of_exceptions_counts(run: Run) -> None:
+    group = 'ExceptionGroup("b", [Reject("bad", code="C1")])'
+    code = f'def run(m, c): raise ExceptionGroup("a", [ValueError("x"), {group}, Retry(5)])'
+
+    assert error(run(code), ScriptRejected).code == "C1"
