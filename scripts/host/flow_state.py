@@ -71,7 +71,7 @@ class State:
         What others add at the same time is added, too. `expires` counts where the key is new.
         """
         if isinstance(by, bool) or not isinstance(by, int | float | Decimal):
-            raise WrongChange("increment() adds an int, a float or a Decimal.")
+            raise WrongChange("increment() adds a number: an int, a float or a Decimal.")
         try:
             text = encode(by, self._numerals, takes_decimals=True).decode()
         except OutputInvalid:

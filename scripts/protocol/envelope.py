@@ -49,7 +49,7 @@ _quote = json.encoder.encode_basestring
 _VERY_LONG_NUMBER = re.compile(rb"\d{309}")
 
 _HINTS: dict[type, str] = {
-    decimal.Decimal: "use str() or float()",
+    decimal.Decimal: "use str(), which keeps all digits, or float()",
     datetime.date: "use .isoformat()",
     datetime.time: "use .isoformat()",
     datetime.timedelta: "use .total_seconds()",

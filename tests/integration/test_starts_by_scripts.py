@@ -24,6 +24,7 @@ from flows.configuration import export_configuration, import_configuration
 from flows.configuration.faults import ConfigurationInvalid
 from flows.configuration.restoring import restore
 from flows.models import (
+    Consumer,
     DeadLetter,
     Flow,
     FlowTotals,
@@ -259,10 +260,11 @@ def test_more_runs_than_a_message_may_start_are_refused():
     assert "at most 100 runs" in error()
 
 
-@pytest.mark.parametrize("option", ["", ", start_at='2030-01-01T00:00:00Z'"])
+@pytest.mark.parametrize("option", ["", ", start_at=at"])
 def test_more_runs_than_their_queue_ever_holds_are_refused_at_once(option):
     made(
-        "def run(m, c):\n    for n in range(3):\n"
+        "from datetime import UTC, datetime, timedelta\n"
+        "def run(m, c):\n    at = datetime.now(UTC) + timedelta(1)\n    for n in range(3):\n"
         f"        c.start('child', {{}}, key=str(n){option})\n"
         "        c.start('child', {}, key='0'" + option + ")\n    return m\n",
         size=2,
@@ -309,6 +311,11 @@ def test_a_run_whose_starts_find_no_room_always_says_for_which_queue_it_waits():
     made(COUNTED, size=1)
     runs = [started() for _ in range(2)]
     work("parent")
+    now = timezone.now()
+    queue = Queue.objects.get(name="parent-0")
+    Consumer.objects.create(
+        queue=queue, threads=4, cluster="", machine="m", pid=1, created_at=now, heartbeat_at=now
+    )
     waiting = Message.objects.filter(pending_outputs=True)
     [run] = [each for each in runs if Message.objects.of_run(each.pk).filter(pending_outputs=True)]
 
@@ -428,11 +435,10 @@ def test_messages_that_wait_for_room_with_one_key_all_name_its_run(fans_out):
         size=2,
     )
     runs = [started() for _ in range(3)]
-    Queue.objects.filter(name="child-0").update(size=1)
+    engine.start("child", {})
 
     work("parent")
     waiting = Message.objects.filter(pending_outputs=True).count()
-    Queue.objects.filter(name="child-0").update(size=2)
 
     def look() -> bool:
         work()
@@ -443,7 +449,7 @@ def test_messages_that_wait_for_room_with_one_key_all_name_its_run(fans_out):
     named = {(each[0] if fans_out else each)["payload"] for each in results}
     assert waiting > 1
     assert named == {str(IdempotencyKey.objects.get().run_id)}
-    assert len(children()) == 4
+    assert len(children()) == 1 + 4
     assert faults() == []
 
 
@@ -744,7 +750,8 @@ def test_a_trial_shows_what_would_be_started_and_stores_nothing(admin_user):
     flow.may_start = []
     refused = try_flow(flow, "{}", admin_user)
 
-    assert trial.tried[0].trial.starts == [{"flow": "child", "payload": '{"n":1}'}]
+    asked = {"flow": "child", "payload": '{"n":1}', "options": {"key": "k"}}
+    assert trial.tried[0].trial.starts == [asked]
     assert "may start none" in str(refused.tried[0].trial.error)
     assert not Run.objects.exists()
 

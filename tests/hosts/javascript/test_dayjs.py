@@ -2,6 +2,7 @@
 
 import pytest
 
+from scripts.protocol.errors import OutputInvalid
 from tests.hosts.javascript.helpers import raised, run
 
 BEFORE = """
@@ -77,3 +78,13 @@ def test_what_is_not_there_is_an_error(expression: str, said: str) -> None:
 def test_a_language_is_of_its_message_alone() -> None:
     assert run("dayjs.locale('de'); setData(dayjs('2026-03-28').format('dddd'))") == "Samstag"
     assert run("setData(dayjs('2026-03-28').format('dddd'))") == "Saturday"
+
+
+def test_an_invalid_date_is_no_output() -> None:
+    with pytest.raises(OutputInvalid, match=r"\$\.payload\.d is an invalid date"):
+        run("setData({ payload: { d: dayjs('nope') } })")
+
+    assert run("setData([dayjs('2026-01-02'), { toJSON() { return null } }])") == [
+        "2026-01-02T00:00:00.000Z",
+        None,
+    ]

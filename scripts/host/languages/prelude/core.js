@@ -211,7 +211,8 @@
         return rawJSON(text(value));
       case "object":
         if (value === null) {
-          if (!(this[key] instanceof date)) {
+          const given = this[key];
+          if (given === null || !(given instanceof date || isInvalid(given))) {
             return value;
           }
           break;
@@ -252,6 +253,11 @@
     }
     return count > array.length && keys(array).length > array.length &&
       !(hasOwn(array, "index") && hasOwn(array, "input") && hasOwn(array, "groups"));
+  }
+
+  // Of Day.js, whose invalid dates become null as those of the language do.
+  function isInvalid(value) {
+    return typeof value.isValid === "function" && value.isValid() === false;
   }
 
   function isPlain(value) {

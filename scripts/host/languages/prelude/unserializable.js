@@ -19,6 +19,9 @@
       if (made === null && value instanceof Date) {
         return ["", "is an invalid Date"];
       }
+      if (made === null && typeof value.isValid === "function" && value.isValid() === false) {
+        return ["", "is an invalid date"];
+      }
       value = made;
     }
     const isObject = typeof value === "object" && value !== null;
