@@ -448,9 +448,15 @@ def _why_delayed(
 
 def _why_starts_wait(message: Message) -> Cause | None:
     """Return why a message waits whose script has run; None where it waits for no starts."""
-    if not message.pending_outputs or not message.body.startswith("[{"):
+    if not message.pending_outputs:
         return None
-    starts = json.JSONDecoder().raw_decode(message.body, 1)[0]["starts"]
+    try:
+        body = message.body
+    except PayloadUnreadable:
+        return None
+    if not body.startswith("[{"):
+        return None
+    starts = json.JSONDecoder().raw_decode(body, 1)[0]["starts"]
     flows = {each["queue"]: each["flow"] for each in starts}
     for queue in Queue.objects.filter(pk__in=flows).select_related("state").order_by("pk"):
         taken = queue.state.depth + queue.state.reserved
