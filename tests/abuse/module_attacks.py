@@ -164,7 +164,7 @@ FILES = {
         "import xml.etree.ElementTree as ET\nreturn ET.parse(bait['file']).getroot().text",
     ),
     "zoneinfo": Attack(
-        r"ScriptInvalid: PermissionError: .*",
+        r"ScriptInvalid: WrongArgument: .*",
         "import zoneinfo\nzoneinfo.reset_tzpath([bait['folder']])",
     ),
 }

@@ -13,6 +13,8 @@ import struct
 from importlib.resources import files
 from typing import Any
 
+from scripts.protocol.errors import WrongArgument
+
 # Of a part of a zone's file: the numbers of UT and standard flags, leap seconds, times, kinds and
 # letters.
 _HEADER = struct.Struct(">4sc15x6l")
@@ -41,7 +43,7 @@ def preload() -> None:
         return set(zones)
 
     def reset_tzpath(to: Any = None) -> None:
-        raise PermissionError("a script has the time zones of the engine")
+        raise WrongArgument("a script has the time zones of the engine")
 
     # Where no path has a zone, zoneinfo asks this function.
     common.load_tzdata = load_tzdata
