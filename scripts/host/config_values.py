@@ -43,11 +43,11 @@ class ConfigValues(Mapping[str, str]):
             self._looked_up[name] = self._read({"isNewest": True}).get(name)
         return self._looked_up[name]
 
-    def given(self, values: dict[str, str]) -> None:
+    def _given(self, values: dict[str, str]) -> None:
         """Take what the worker has told already."""
         self._known = values
 
-    def have_changed(self) -> bool:
+    def _have_changed(self) -> bool:
         """Whether values that the script has read are others now, or cannot be read."""
         if self._known is None:
             return False

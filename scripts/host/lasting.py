@@ -54,7 +54,7 @@ def is_passing(kind: object, context: Context | None) -> bool:
     """Say whether a host was refused because the values changed after the script had read them: the
     next delivery reads the new ones.
     """
-    return kind == HOST_NOT_ALLOWED and context is not None and context.config.have_changed()
+    return kind == HOST_NOT_ALLOWED and context is not None and context.config._have_changed()
 
 
 def is_wrong_call(error: BaseException) -> bool:

@@ -169,7 +169,7 @@ class Execution:
         if self._prelude.has_config:
             number = context.send_request("config", {})
             facts[8] = context._services.read_reply(context._number, number)[1]
-            context.config.given(facts[8].get("values", {}))
+            context.config._given(facts[8].get("values", {}))
         arguments = [
             self._realm.string(body),
             self._realm.string(orjson.dumps(facts)),
