@@ -287,19 +287,22 @@ def run_trial(
         goes_to=outcome.goes_to,
         state={key: clean(text, len(text)) for key, text in sorted(state.values.items())},
         starts=[
-            {
-                "flow": each["flow"],
-                "payload": clean(each["payload"], len(each["payload"])),
-                "options": {
-                    name: clean(value, len(value)) if isinstance(value, str) else value
-                    for name, value in each["options"].items()
-                },
-            }
+            _shown_start(each, clean)
             for _, each in sorted(outcome.call.starts.items())
             if isinstance(each, dict)
         ],
         progress=outcome.progress,
     )
+
+
+def _shown_start(start: dict[str, Any], clean: Callable[[str, int], str]) -> dict[str, Any]:
+    """Return a start without secrets."""
+    options = {
+        name: clean(value, len(value)) if isinstance(value, str) else value
+        for name, value in start["options"].items()
+    }
+    payload = clean(start["payload"], len(start["payload"]))
+    return {"flow": start["flow"], "payload": payload, "options": options}
 
 
 def _warning_of_secrets(output: str | None, clean: Callable[[str, int], str]) -> str | None:
