@@ -26,9 +26,14 @@ def load_web() -> None:
         for name in _WITHOUT_MORE:
             import_module(name)
     django.setup()
-    _ = get_resolver().url_patterns
-    import_module("asyncengine.asgi")
-    import_module("granian.cli")
+    # The addresses of all pages, too, as the first link makes them.
+    _ = get_resolver().reverse_dict
+    for name in ("asyncengine.asgi", "granian.cli", "uvloop"):
+        import_module(name)
+    # After the set-up alone.
+    from flows.store import store
+
+    _ = store()
     # What a project reads as it is loaded opens one, and all forks would talk on it.
     connections.close_all()
     prepare_for_forks()
@@ -37,7 +42,8 @@ def load_web() -> None:
 def load_all() -> None:
     """Load the cluster, too."""
     load_web()
-    import_module("flows.management.commands.qcluster")
+    for name in ("flows.management.commands.qcluster", "flows.worker.worker"):
+        import_module(name)
     prepare_for_forks()
 
 
