@@ -41,6 +41,8 @@ _RETURN = 0x06
 _INSTRUCTION = struct.Struct("HBBI")
 _ALL_BITS = 0xFFFFFFFF
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -108,9 +110,8 @@ class _Program(ctypes.Structure):
 
 
 def _set_filter(filter_program: _Program | None) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     reference = None if filter_program is None else ctypes.byref(filter_program)
-    if libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), reference, 0, 0) != 0:
+    if _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), reference, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "seccomp")
 
 
