@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -55,22 +55,31 @@ class Children:
         """
         if result.disposition is not Disposition.ACCEPTED:
             return result
-        stored = {_key_of(run): run.correlation_id for run in self._stored if run.key}
-        for run in result.starts:
-            name = _key_of(run)
-            first = run.key and (stored.get(name) or self._started_by(*name))
+        keyed = [run for run in result.starts if run.key]
+        known = self._started_by(keyed)
+        known |= {_key_of(run): run.correlation_id for run in self._stored if run.key}
+        for run in keyed:
+            first = known.get(_key_of(run))
             if first and not (result.held.pending_outputs or result.state):
                 return replace(result, decision=RELEASED, starts=(), runs_again=True)
             if first:
                 result = _naming(result, run.correlation_id, first)
         return result
 
-    def _started_by(self, flow: str, caller: str, key: str) -> UUID | None:
-        """Return the run that the key has started within a day."""
-        same = IdempotencyKey.objects.filter(flow_name=flow, caller=caller, key=key)
+    def _started_by(self, keyed: Sequence[NewRun]) -> dict[tuple[str, str, str], UUID]:
+        """Return the runs that the keys have started within a day."""
+        keys_of: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for run in keyed:
+            keys_of[run.flow_name, run.key_caller].append(run.key)
+        known: dict[tuple[str, str, str], UUID] = {}
         since = self.now - IDEMPOTENCY_KEY_AGE
-        same.filter(created_at__lt=since).delete()
-        return same.values_list("run_id", flat=True).first()
+        for (flow, caller), keys in keys_of.items():
+            same = IdempotencyKey.objects.filter(flow_name=flow, caller=caller, key__in=keys)
+            found = list(same.values_list("key", "run_id", "created_at"))
+            if any(created_at < since for *_, created_at in found):
+                same.filter(created_at__lt=since).delete()
+            known |= {(flow, caller, key): run_id for key, run_id, at in found if at >= since}
+        return known
 
     def take(self, starts: Sequence[NewRun]) -> bool:
         """Count the runs in their queues, all of them; false, and none, where room is missing."""

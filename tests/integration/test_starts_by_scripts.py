@@ -12,6 +12,8 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from hypothesis import given, settings
@@ -451,6 +453,27 @@ def test_messages_that_wait_for_room_with_one_key_all_name_its_run(fans_out):
     assert named == {str(IdempotencyKey.objects.get().run_id)}
     assert len(children()) == 1 + 4
     assert faults() == []
+
+
+def test_a_look_for_room_asks_for_all_keys_at_once():
+    made(
+        "def run(m, c):\n    for n in range(9):\n"
+        "        c.start('child', {}, key=f'{m[\"payload\"][\"n\"]}-{n}')\n    return m\n",
+        size=10,
+    )
+    for number in range(2):
+        started(n=number)
+    work("parent")
+    assert Message.objects.filter(pending_outputs=True).count() == 1
+    Message.objects.filter(pending_outputs=True).update(available_at=timezone.now())
+
+    with CaptureQueriesContext(connection) as asked:
+        work("parent")
+
+    statements = [each["sql"] for each in asked if "flows_idempotencykey" in each["sql"]]
+    assert statements
+    assert all(f"'1-{n}'" in each for n in range(9) for each in statements)
+    assert Message.objects.filter(pending_outputs=True).count() == 1
 
 
 def test_a_key_with_another_payload_is_refused_later_too():
