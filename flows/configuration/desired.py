@@ -30,6 +30,9 @@ from scripts.host.languages import library_name_fault
 from scripts.models import Language
 from scripts.services.addresses import allowed_host_fault
 
+# Characters of a line of code that has a fault.
+_MAX_SHOWN = 100
+
 # Sections that are no lists.
 OBJECTS = ("rbac", "alertThresholds")
 
@@ -185,10 +188,11 @@ class _Reader:
 
     def _add_code_faults(self, entry: Entry, found: list[Fault]) -> None:
         for each in found:
+            told = f"{each} (in {_place_in_code(entry, each)})"
             if each.may_run:
-                self.desired.warnings.append(f"{entry.at('code')}: {each}")
+                self.desired.warnings.append(f"{entry.at('code')}: {told}")
             else:
-                self.faults.add(entry.at("code"), str(each))
+                self.faults.add(entry.at("code"), told)
 
     def _code_faults(self, script: dict[str, Any]) -> list[Fault]:
         entries = {name: self.desired.libraries.get(name) for name in script["libraries"]}
@@ -309,6 +313,13 @@ class _Reader:
                     self.faults.add(inside(where, key), f"{quoted(name)} stands there twice")
                 named.add(name)
             yield item, where
+
+
+def _place_in_code(entry: Entry, fault: Fault) -> str:
+    """Return the name of a script or library, and its line that has the fault."""
+    name, lines = quoted(entry.values["name"]), entry.values["code"].split("\n")
+    line = lines[fault.line - 1].strip() if fault.line and fault.line <= len(lines) else ""
+    return f"{name}: {line[:_MAX_SHOWN]}" if line else name
 
 
 def _readers(flows: list[Any]) -> Iterator[tuple[str, str]]:

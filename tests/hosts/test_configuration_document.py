@@ -114,8 +114,14 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
         (script(name=" "), "scripts[0].name: must not be blank or contain control characters"),
         (script(code=""), "scripts[0].code: must not be empty"),
         (script(code=" \n"), "scripts[0].code: must not be empty"),
-        (script(code="x = (\n"), "scripts[0].code: line 1: '(' was never closed"),
-        (script(code="x = 1"), "scripts[0].code: does not define run(message, context)"),
+        (
+            script(code="def run(m, c):\n  x = (\n"),
+            """scripts[0].code: line 2: '(' was never closed (in "s": x = ()""",
+        ),
+        (
+            script(code="x = 1"),
+            'scripts[0].code: does not define run(message, context) (in "s")',
+        ),
         (
             script(language="perl"),
             'scripts[0].language: must be one of "python", "javascript", "callable"',
@@ -133,7 +139,10 @@ def test_steps_without_a_name_are_named_after_their_script_or_where_that_is_take
             library(name="asyncengine_script"),
             "libraries[0].name: asyncengine_script is a module of the engine.",
         ),
-        (library(code="x = ("), "libraries[0].code: line 1: '(' was never closed"),
+        (
+            library(code="x = ("),
+            """libraries[0].code: line 1: '(' was never closed (in "prices": x = ()""",
+        ),
         (
             {"libraries": [{"name": "x", "code": "y"}] * 2},
             'libraries[1].name: "x" stands there twice',
@@ -195,7 +204,7 @@ def test_all_faults_are_found_at_once():
     assert faults_of(document) == [
         'unknown key "more": known are libraries, scripts, queues, flows, rbac, tables, config'
         ", alertTargets, alertThresholds",
-        "scripts[0].code: line 1: invalid syntax",
+        'scripts[0].code: line 1: invalid syntax (in "s": x =)',
         'scripts[1]: "code" is missing',
         "queues[0].size: must be at least 1",
         "queues[0].paused: must be true or false, not a number",

@@ -162,7 +162,7 @@ def test_an_unfinished_thing_of_the_document_stops_all_of_it():
     document["scripts"][1]["code"] = "def walk(): ..."
 
     assert faults_of(document) == [
-        "scripts[1].code: does not define run(message, context)",
+        'scripts[1].code: does not define run(message, context) (in "t")',
         'flows[0].steps[1].script: there is no script "x"',
         'flows[0].steps[1].queue: there is no queue "y"',
         'rbac.officers.watch: there is no flow "z"',
