@@ -109,13 +109,14 @@ class CurrentState:
         """Read all tables as one state; again, where another transaction has changed some since."""
         for _ in range(ATTEMPTS):
             revision = ConfigurationRevision.current()
-            found = cls._read()
+            found = cls.read()
             if ConfigurationRevision.current() == revision:
                 break
         return found
 
     @classmethod
-    def _read(cls) -> CurrentState:
+    def read(cls) -> CurrentState:
+        """Read all tables, which are one state where the configuration is locked."""
         rows: dict[str, QuerySet[Any]] = {
             "library": Library.objects.all(),
             "script": Script.objects.prefetch_related("library_uses"),

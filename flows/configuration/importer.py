@@ -66,7 +66,7 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
     desired = _read(document, faults)
     with TableImport(desired.tables, faults) as tables, transaction.atomic():
         ConfigurationRevision.lock()
-        current = CurrentState.load()
+        current = CurrentState.read()
         before, tables_before = current.entries(), table_entries()
         plan = plan_import(desired, before, prune)
         PlanChecks(plan, desired, current, before, faults).run()
@@ -74,7 +74,7 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
         _Import(plan, current, faults).apply()
         tables.apply()
         faults.raise_if_any()
-        changes = compare(before, CurrentState.load().entries())
+        changes = compare(before, CurrentState.read().entries())
         changes.items.extend(compare({"table": tables_before}, {"table": table_entries()}).items)
         missing = [
             *tables.warnings,
