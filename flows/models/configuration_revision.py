@@ -4,6 +4,8 @@ from uuid import uuid4
 
 from django.db import connection, models
 
+from flows.models.revision_triggers import LOCK_MODE
+
 
 class ConfigurationRevision(models.Model):
     """The revision of the configuration: one row with a token that each change replaces.
@@ -19,8 +21,10 @@ class ConfigurationRevision(models.Model):
     @classmethod
     def lock(cls) -> None:
         """Lock the configuration against changes by other transactions until this one ends."""
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"LOCK TABLE {cls._meta.db_table} IN {LOCK_MODE} MODE")
         cls.objects.get_or_create(pk=1)
-        cls.objects.select_for_update().get(pk=1)
 
     @classmethod
     def current(cls) -> str:

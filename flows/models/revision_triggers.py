@@ -30,7 +30,11 @@ TABLES = (
 CHANGES = "asyncengine.changes_configuration"
 ADDS_VERSIONS = "asyncengine.adds_versions"
 
-# BEFORE: each transaction locks the revision's row before it changes the first row, so that two
+# Of the table, whose one row it stands for. The row's own lock did not do: a transaction that gave
+# it back with a savepoint, and took it again, could deadlock with those that had waited for it.
+LOCK_MODE = "SHARE ROW EXCLUSIVE"
+
+# BEFORE: each transaction locks the revision before it changes the first row, so that two
 # transactions that change the configuration cannot deadlock.
 POSTGRESQL_FUNCTION = f"""
     CREATE OR REPLACE FUNCTION flows_configuration_changes() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -39,6 +43,8 @@ POSTGRESQL_FUNCTION = f"""
             RETURN NULL;
         END IF;
         PERFORM set_config('{CHANGES}', 'on', true);
+        EXECUTE format('LOCK TABLE %I.flows_configurationrevision IN {LOCK_MODE} MODE',
+                       TG_TABLE_SCHEMA);
         EXECUTE format('INSERT INTO %I.flows_configurationrevision (id, token)'
                        ' VALUES (1, gen_random_uuid())'
                        ' ON CONFLICT (id) DO UPDATE SET token = excluded.token', TG_TABLE_SCHEMA);

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from knox.models import AuthToken
 
-from flows.models import Flow, Message, QueueState
+from flows.models import Flow, Message, QueueState, version_maker
 from tests.builders import work_until_idle
 from tests.examples import examples
 from tests.interleaving import interleave
@@ -78,7 +78,11 @@ def random_block(dice: random.Random, depth: int = 2) -> list:
     ]
 
 
-def test_threads_that_run_freely_beside_a_worker_do_so_too(headers):
+@pytest.mark.parametrize("lock_timeout", ["1s", "1ms"])
+def test_threads_that_run_freely_beside_a_worker_do_so_too(headers, lock_timeout, monkeypatch):
+    # With a short one transactions make versions within, as they do on a busy machine.
+    settings = version_maker.SETTINGS.replace("'1s'", f"'{lock_timeout}'")
+    monkeypatch.setattr(version_maker, "SETTINGS", settings)
     seed = random.randrange(10**9)
     print(f"seed {seed}")
     history, ends = History.of_new_flows(), time.monotonic() + FREE_SECONDS
