@@ -10,6 +10,7 @@ from dataclasses import replace
 from tests.abuse.attack import Attack, output
 
 _REFUSED = r"ScriptRaised: SignatureError: .*"
+_UNKNOWN = r"ScriptInvalid: SignatureError: There is no algorithm 'none': .*"
 _NOT_GIVEN = r"ScriptInvalid: SignatureError: .*was not given.*"
 # {"alg": "none"} and {}.
 _UNSIGNED = "eyJhbGciOiJub25lIn0.e30."
@@ -39,12 +40,12 @@ SIGNATURES = {
         return context._reply("sign", request)
         """,
     ),
-    "the algorithm none": Attack(_REFUSED, "return context.jwt({}, 'own', 'none')"),
+    "the algorithm none": Attack(_UNKNOWN, "return context.jwt({}, 'own', 'none')"),
     "a token without a signature": Attack(
         _REFUSED, f"return context.verify_jwt('{_UNSIGNED}', 'own')"
     ),
     "a token without a signature that is allowed": Attack(
-        _REFUSED, f"return context.verify_jwt('{_UNSIGNED}', 'own', algorithms=['none'])"
+        _UNKNOWN, f"return context.verify_jwt('{_UNSIGNED}', 'own', algorithms=['none'])"
     ),
     "a token signed by its own header": Attack(
         r"ScriptInvalid: SignatureError: .*",
@@ -107,7 +108,7 @@ IN_JAVASCRIPT = {
         _NOT_GIVEN, "await context.sign('HS256', 'other', 'data');"
     ),
     "a token without a signature": Attack(
-        r"ScriptRaised: SignatureError: .*",
+        _UNKNOWN,
         f"await context.verifyJwt('{_UNSIGNED}', 'own', {{ algorithms: ['none'] }});",
     ),
     "giant claims": Attack(
