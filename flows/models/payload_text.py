@@ -16,8 +16,8 @@ from flows.errors import PayloadUnreadable
 class PayloadField(models.Field):
     """A text that is encrypted when it is saved and decrypted when it is read, if there are keys.
 
-    Queries do not encrypt the values that they compare it with, nor do expressions. Reading raises
-    PayloadUnreadable.
+    Queries and expressions encrypt no values: they compare with the text as it is stored. Reading
+    raises PayloadUnreadable.
     """
 
     def from_db_value(self, value: str | None, *args: Any) -> str | None:
@@ -72,7 +72,7 @@ class PayloadText(PayloadField, models.TextField):
     """JSON that the engine reads. Raises PayloadUnreadable where it cannot be decrypted."""
 
     def encrypted(self, text: str) -> str:
-        # A text that is still encrypted, as its key is missing, stays as it is. No JSON begins so.
+        # A text whose key was missing is still encrypted, and stays as it is. No JSON begins so.
         return text if payload_keys.is_encrypted(text) else super().encrypted(text)
 
 
@@ -91,13 +91,13 @@ class OptionalText(PayloadField, models.TextField):
 
 
 class GroupedText(_Shown, models.CharField):
-    """A text by which rows are grouped: the same text is encrypted to the same."""
+    """A text by which rows are grouped: equal texts are equal when they are encrypted, too."""
 
     def encrypted(self, text: str) -> str:
         return payload_keys.encrypt_same(text, self.max_length or 0)
 
     def forms(self, text: str) -> list[str]:
-        """Return all that a query is to look for, to find the text."""
+        """Return the forms in which the text may be stored. A query looks for all of them."""
         return payload_keys.same_forms(text, self.max_length or 0)
 
 
@@ -154,7 +154,7 @@ def stored(name: str) -> Expression:
 
 
 def beginning(name: str, most: int) -> Expression:
-    """Return the first characters of a column, to be shown. An encrypted one is read whole."""
+    """Return the first characters of a column, to be shown. Encrypted columns are read whole."""
     return Case(
         When(is_encrypted(name), then=F(name)),
         default=Left(name, most),
@@ -163,6 +163,6 @@ def beginning(name: str, most: int) -> Expression:
 
 
 def length(name: str) -> Expression:
-    """Return the characters of a column; of an encrypted one its bytes, or up to two more."""
+    """Count the characters of a column; where it is encrypted, its bytes and up to two more."""
     encrypted = (Length(name) - PREFIX_LENGTH) * 3 / 4 - BESIDE_BYTES
     return Case(When(is_encrypted(name), then=encrypted), default=Length(name))

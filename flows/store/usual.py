@@ -1,7 +1,7 @@
 """Deliveries that end as nearly all do, stored by the step and not one by one.
 
-Each output of theirs goes on as one message, or is the result of its run, and nothing else of the
-delivery is to be stored.
+The output of such a delivery goes on as one message, or is the result of its run. Nothing else of
+the delivery is stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from flows.store.types import DeliveryResult
 
 @dataclass(slots=True)
 class Usual:
-    """Those of one step, with the columns of their attempts."""
+    """The usual deliveries of one step, with the columns of their attempts."""
 
     plan: StepPlan
     results: list[DeliveryResult]
@@ -54,7 +54,7 @@ class Sorted:
         return cls(results, usual, others)
 
     def step_ids(self) -> set[int]:
-        """Return the steps that they are of."""
+        """Return the steps of all these deliveries."""
         usual = {group.plan.step_id for group in self.usual}
         return usual | {each.held.step_id for each in self.others}
 
@@ -85,7 +85,7 @@ def is_usual(done: DeliveryResult) -> bool:
 
 
 def attempts_of(plan: StepPlan, results: list[DeliveryResult], most_kept_bytes: int) -> Columns:
-    """Return the columns of their rows in the histories of their runs."""
+    """Return the columns of the rows that the deliveries have in the histories of their runs."""
     kept: list[Any] = [None] * len(results)
     sizes: list[Any] = kept
     if Disposition.ACCEPTED in KEPT[plan.keep]:
