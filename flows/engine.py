@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import F
 
 from flows.access import audit
@@ -18,7 +19,7 @@ from flows.message.envelope import (
     takes_any_payload,
     with_payload,
 )
-from flows.models import DeadLetter, Flow, Message, Queue, Run, RunText, StepVersion
+from flows.models import DeadLetter, Flow, FlowSchedule, Message, Queue, Run, RunText, StepVersion
 from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
 from flows.models.payload_text import is_encrypted
 from flows.models.run_text import BEGINNING
@@ -61,6 +62,7 @@ __all__ = [
     "pause",
     "reprocess",
     "resume",
+    "set_active",
     "start",
     "start_keyed",
     "start_like",
@@ -304,3 +306,19 @@ def _set_paused(target: Queue | Flow, paused: bool, user: Caller | None, reason:
     # The models' signals write the entry of the audit log.
     target.save(update_fields=["paused", "paused_by", "pause_reason"])
     store().database.wake()
+
+
+def set_active(
+    schedule: FlowSchedule, active: bool, *, user: Caller | None = None, reason: str = ""
+) -> None:
+    """Resume or pause a schedule: while it is not active it starts nothing, and misses no times.
+
+    The audit log has the reason. Raises ObjectDoesNotExist if it was deleted meanwhile.
+    """
+    verb = "resume" if active else "pause"
+    with transaction.atomic(), audit.acting(verb, user=user, reason=reason):
+        Flow.objects.select_for_update(no_key=True).get(pk=schedule.flow_id)
+        schedule.refresh_from_db()
+        if schedule.active != active:
+            schedule.active = active
+            schedule.save()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import display
+from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from flows import engine
 from flows.access.rights import flows_with
 from flows.admin.by_role import (
     ConfiguredByRole,
@@ -29,12 +34,46 @@ from flows.admin.display import link, page_of, shown_time
 from flows.models import Flow, FlowSchedule, FlowScheduleState, Right, Run
 from flows.models.cron_times import CronInvalid
 from scripts.admin.base import ConfigurationAdmin
+from scripts.admin.bulk import bulk_action
 from scripts.admin.deletion import Deletion, DeletionAdmin
+from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.json_fields import MONOSPACE
 from scripts.admin.site import register
 
 NEXT_TIMES = 5
 TO_CHANGE = frozenset({Right.CONFIGURE.value})
+NOT_STARTED = (
+    "Its flow is not started by it until it is resumed. The times until then are left out, and runs"
+    " that it has started go on."
+)
+STARTED = "Its flow is started at its times again, from the next one on."
+
+
+def to_pause(
+    model_admin: Any, request: HttpRequest, schedules: list[FlowSchedule]
+) -> tuple[list[FlowSchedule], list[str]]:
+    return _operated(model_admin, request, schedules, active=True)
+
+
+def to_resume(
+    model_admin: Any, request: HttpRequest, schedules: list[FlowSchedule]
+) -> tuple[list[FlowSchedule], list[str]]:
+    return _operated(model_admin, request, schedules, active=False)
+
+
+def _operated(
+    model_admin: Any, request: HttpRequest, schedules: list[FlowSchedule], *, active: bool
+) -> tuple[list[FlowSchedule], list[str]]:
+    """Return those in this state whose flow the user operates, and notes about the others."""
+    operated = model_admin.permitted(request, Right.OPERATE, schedules)
+    changed = [each for each in operated if each.active == active]
+    notes = []
+    if left_out := len(schedules) - len(operated):
+        notes.append(f"Left out, because none of your roles operates their flows: {left_out}.")
+    if same := len(operated) - len(changed):
+        state = "paused" if active else "active"
+        notes.append(f"Left out, because they are {state}: {same}.")
+    return changed, notes
 
 
 class ScheduleForm(forms.ModelForm):
@@ -53,7 +92,7 @@ class ScheduleForm(forms.ModelForm):
 
 
 @register(FlowSchedule)
-class FlowScheduleAdmin(ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
+class FlowScheduleAdmin(DetailActions, ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
     opened_by = frozenset({Right.CONFIGURE.value, Right.OPERATE.value, Right.WATCH.value})
     form = ScheduleForm
     list_display = (
@@ -76,6 +115,8 @@ class FlowScheduleAdmin(ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
     )
     readonly_fields = ("next_times", "problem")
     active_field = "active"
+    actions: Any = ("pause_selected", "resume_selected")
+    actions_detail = ("pause", "resume")
     preformatted_fields = ("payload",)
 
     def seen(self, request: HttpRequest) -> Q | None:
@@ -86,6 +127,9 @@ class FlowScheduleAdmin(ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
 
     def flow_of(self, obj: FlowSchedule) -> int | None:
         return obj.flow_id
+
+    def offered(self, obj: FlowSchedule) -> tuple[str, ...]:
+        return ("pause",) if obj.active else ("resume",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) or has_right_somewhere(request, TO_CHANGE)
@@ -114,6 +158,55 @@ class FlowScheduleAdmin(ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
             kwargs["queryset"] = _flows_to_schedule(request, super().has_add_permission(request))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
+    @bulk_action("Pause", NOT_STARTED, to_pause, permissions=["operate"], asks_reason=True)
+    def pause_selected(
+        self, request: HttpRequest, schedules: list[FlowSchedule], reason: str
+    ) -> None:
+        self._set_active(request, schedules, False, reason)
+
+    @bulk_action("Resume", STARTED, to_resume, permissions=["operate"], asks_reason=True)
+    def resume_selected(
+        self, request: HttpRequest, schedules: list[FlowSchedule], reason: str
+    ) -> None:
+        self._set_active(request, schedules, True, reason)
+
+    @asking(
+        dialog("Pause the {kind} {obj}?", NOT_STARTED, "Pause", "Let it go on", asks_reason=True),
+        description="Pause",
+        icon="pause",
+        permissions=["operate"],
+    )
+    def pause(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        return self._set_one_active(request, form, object_id, False)
+
+    @asking(
+        dialog("Resume the {kind} {obj}?", STARTED, "Resume", asks_reason=True),
+        description="Resume",
+        icon="resume",
+        permissions=["operate"],
+        variant=ActionVariant.PRIMARY,
+    )
+    def resume(self, request: HttpRequest, form: forms.Form, object_id: str) -> HttpResponse:
+        return self._set_one_active(request, form, object_id, True)
+
+    def _set_one_active(
+        self, request: HttpRequest, form: forms.Form, object_id: str, active: bool
+    ) -> HttpResponse:
+        schedule = get_object_or_404(self.get_queryset(request), pk=object_id)
+        self._set_active(request, [schedule], active, form.cleaned_data.get("reason", ""))
+        return leave_dialog(page_of(schedule))
+
+    def _set_active(
+        self, request: HttpRequest, schedules: list[FlowSchedule], active: bool, reason: str
+    ) -> None:
+        for schedule in schedules:
+            with suppress(ObjectDoesNotExist):
+                engine.set_active(schedule, active, user=request.user, reason=reason)
+        names = ", ".join(schedule.name for schedule in schedules)
+        self.message_user(
+            request, f"{'Resumed' if active else 'Paused'}: {names}.", messages.SUCCESS
+        )
+
     @admin.display(description="flow", ordering="flow__name")
     def flow_link(self, schedule: FlowSchedule) -> SafeString:
         return link(page_of(schedule.flow), schedule.flow.name)
@@ -131,17 +224,17 @@ class FlowScheduleAdmin(ConfiguredByRole, DeletionAdmin, ConfigurationAdmin):
 
     @display(
         description="state",
-        label={"active": "success", "inactive": "info", "has a problem": "danger"},
+        label={"active": "success", "paused": "warning", "has a problem": "danger"},
     )
     def state_label(self, schedule: FlowSchedule) -> str:
         if not schedule.active:
-            return "inactive"
+            return "paused"
         return "has a problem" if schedule.state.problem else "active"
 
     @admin.display(description="next times")
     def next_times(self, schedule: FlowSchedule) -> SafeString | str:
         if not schedule.active:
-            return "None: it is not active."
+            return "None: it is paused."
         try:
             times = list(islice(schedule.times().since(timezone.now()), NEXT_TIMES))
         except CronInvalid as error:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpResponse
 from rest_framework.request import Request
 
+from flows import engine
 from flows.access import audit
 from flows.access.rights import SEES_EVERY_RUN, SEES_FLOW, flows_allowed, may, rights_on
 from flows.api.body import json_body
@@ -85,13 +88,13 @@ class ScheduleView(ApiView):
 class PauseScheduleView(ApiView):
     @extend_schema(**PAUSE_SCHEDULE)
     def post(self, request: Request, name: str, schedule: str) -> HttpResponse:
-        return _set_active(request, name, schedule, verb="pause", active=False)
+        return _set_active(request, name, schedule, active=False)
 
 
 class ResumeScheduleView(ApiView):
     @extend_schema(**RESUME_SCHEDULE)
     def post(self, request: Request, name: str, schedule: str) -> HttpResponse:
-        return _set_active(request, name, schedule, verb="resume", active=True)
+        return _set_active(request, name, schedule, active=True)
 
 
 def find_flow(request: Request, name: str) -> Flow:
@@ -114,18 +117,13 @@ def find(flow: Flow, name: str) -> FlowSchedule:
     return found
 
 
-def _set_active(
-    request: Request, name: str, schedule: str, *, verb: str, active: bool
-) -> HttpResponse:
+def _set_active(request: Request, name: str, schedule: str, *, active: bool) -> HttpResponse:
     flow = find_flow(request, name)
     _require(request, Right.OPERATE, flow)
     reason = reason_of(request)
-    with transaction.atomic(), audit.acting(verb, user=request.user, reason=reason):
-        Flow.objects.select_for_update(no_key=True).get(pk=flow.pk)
-        row = find(flow, schedule)
-        if row.active != active:
-            row.active = active
-            row.save()
+    row = find(flow, schedule)
+    with suppress(ObjectDoesNotExist):
+        engine.set_active(row, active, user=request.user, reason=reason)
     return json_response(_document(find(flow, schedule)))
 
 

@@ -71,7 +71,7 @@ def test_the_page_of_a_restoration_names_schedules_and_thresholds(client, orders
     shown = " ".join(client.get(f"{LIST}{record.pk}/").content.decode().split())
 
     assert "The schedule nightly, 0 3 * * * in UTC: <strong>it starts runs from then on" in shown
-    assert "The schedule old, 0 4 * * * in UTC: it is inactive" in shown
+    assert "The schedule old, 0 4 * * * in UTC: it is paused" in shown
     assert "Its alert thresholds" in shown
 
 

@@ -25,6 +25,7 @@ from flows.models import (
     Consumer,
     DeadLetter,
     Flow,
+    FlowSchedule,
     FlowWebhook,
     Message,
     Queue,
@@ -87,6 +88,7 @@ class Things:
     script: Script
     shared: Script
     spare: Queue
+    schedule: FlowSchedule
     secret: Secret
     role: Group
     user: User
@@ -110,6 +112,7 @@ def things(superuser) -> Things:
         script=script,
         shared=shared,
         spare=Queue.objects.create(name="spare"),
+        schedule=FlowSchedule.objects.create(flow=own.flow, name="nightly", cron="0 2 * * *"),
         secret=secret,
         role=Group.objects.create(name="clerks"),
         user=User.objects.create_user("clerk", password="secret"),
@@ -183,6 +186,7 @@ def pages(things: Things) -> list[Page]:
         Page(address(type(own.flow.versions.get()), "change", own.flow.versions.get().pk), SEES),
         Page(address(Queue, "change", own.queue.pk), SEES, {**saves, **operated}),
         Page(address(Queue, "change", things.spare.pk), CONFIGURES_EVERY),
+        Page(address(FlowSchedule, "change", things.schedule.pk), SEES, {**saves, **operated}),
         Page(address(Run, "change", own.running.pk), SEES, {"/cancel/": OPERATES}),
         Page(address(DeadLetter, "change", own.letter.pk), SEES, {"/discard/": OPERATES}),
         Page(address(DeadLetter, "reprocess", own.letter.pk), OPERATES),
@@ -230,6 +234,12 @@ def actions(things: Things) -> list[Action]:
         ),
         Action(address(Flow, "pause", flow.pk), OPERATES, of(flow, "paused"), yes),
         Action(address(Queue, "pause", queue.pk), OPERATES, of(queue, "paused"), yes),
+        Action(
+            address(FlowSchedule, "pause", things.schedule.pk),
+            OPERATES,
+            of(things.schedule, "active"),
+            yes,
+        ),
         Action(address(Run, "cancel", run.pk), OPERATES, of(run, "status"), yes),
         Action(address(DeadLetter, "discard", own.letter.pk), OPERATES, decided, yes),
         Action(

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from flows.models import Flow, FlowSchedule, FlowScheduleState
+from flows.models import AuditEntry, Flow, FlowSchedule, FlowScheduleState
 from tests.builders import ECHO, make_flow
 from tests.integration.admin.pages import form_data
 
@@ -121,3 +121,59 @@ def test_rights_of_the_flow_decide_who_sees_and_who_edits(
         assert list(offered) == [flow]
         save(client, reverse(ADD), flow=other.pk, name="x", cron="0 0 * * *")
         assert FlowSchedule.objects.count() == 2
+
+
+def test_an_operator_pauses_and_resumes_a_schedule_with_a_reason(
+    flow, schedule, staff_client, give_right
+):
+    client = staff_client()
+    give_right("operate", flow)
+    page = reverse(CHANGE, args=[schedule.pk])
+    pause, resume = (
+        reverse(f"admin:flows_flowschedule_{verb}", args=[schedule.pk])
+        for verb in ("pause", "resume")
+    )
+    before = client.get(page).content.decode()
+
+    client.post(pause, {"_form_submitted": "True", "reason": "The bank is closed."})
+    paused = FlowSchedule.objects.select_related("state").get()
+    while_paused = client.get(page).content.decode()
+    client.post(resume, {"_form_submitted": "True"})
+    resumed = FlowSchedule.objects.select_related("state").get()
+
+    assert (pause in before, resume in before) == (True, False)
+    assert (pause in while_paused, resume in while_paused) == (False, True)
+    assert (paused.active, paused.state.at) == (False, None)
+    assert resumed.active
+    assert resumed.state.at > timezone.now()
+    entries = AuditEntry.objects.filter(kind="schedule").exclude(verb="add").order_by("pk")
+    assert list(entries.values_list("verb", "reason", "actor")) == [
+        ("pause", "The bank is closed.", "staff"),
+        ("resume", "", "staff"),
+    ]
+
+
+def test_schedules_are_paused_together_and_those_of_other_flows_are_left_out(
+    flow, schedule, staff_client, give_right
+):
+    client = staff_client()
+    other = FlowSchedule.objects.create(
+        flow=make_flow("other", codes=[ECHO]), name="hourly", cron="0 * * * *"
+    )
+    off = FlowSchedule.objects.create(flow=flow, name="off", cron="0 * * * *", active=False)
+    give_right("operate", flow)
+    give_right("watch", other.flow)
+    chosen = {
+        "action": "pause_selected",
+        "_selected_action": [each.pk for each in (schedule, other, off)],
+    }
+    url = reverse("admin:flows_flowschedule_changelist")
+
+    asked = client.post(url, chosen)
+    client.post(url, chosen | {"_confirmed": "1", "reason": "The bank is closed."})
+
+    assert "Pause 1 schedule?" in asked.content.decode()
+    assert "none of your roles operates their flows: 1" in asked.content.decode()
+    assert "because they are paused: 1" in asked.content.decode()
+    active = FlowSchedule.objects.filter(active=True)
+    assert list(active.values_list("name", flat=True)) == ["hourly"]
