@@ -335,6 +335,11 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
 
     # --- actions ---------------------------------------------------------------------------
 
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Offer none on a list of letters that were decided on: there is nothing to do to them."""
+        is_decided = request.GET.get("state") in {"reprocessed", "discarded"}
+        return {} if is_decided else super().get_actions(request)
+
     @admin.action(description="Reprocess the selected dead letters …", permissions=["operate"])
     def reprocess_selected(
         self, request: HttpRequest, letters: QuerySet[DeadLetter]

@@ -152,6 +152,21 @@ def test_all_of_a_list_are_its_filter(client, world):
     assert response.url == "/admin/flows/reprocessing/begin/?queue=billing"
 
 
+@pytest.mark.parametrize("state", ["reprocessed", "discarded"])
+def test_a_list_of_letters_that_were_decided_on_offers_nothing_to_do_to_them(client, world, state):
+    decided = {f"{state}_at": timezone.now()}
+    DeadLetter.objects.update(**decided)
+    url = f"{LIST}?state={state}"
+
+    shown = client.get(url).content.decode()
+    data = {"action": "reprocess_selected", "_selected_action": [world.dead_letter.pk]}
+    response = client.post(url, data | {"select_across": "1"})
+
+    assert "TimeoutError" in shown
+    assert "reprocess_selected" not in shown
+    assert (response.status_code, getattr(response, "url", url)) == (200, url)
+
+
 def test_a_row_is_reprocessed_by_one_click(client, world, superuser):
     assert requeue_url(world.dead_letter) in client.get(LIST).content.decode()
 
