@@ -15,7 +15,7 @@ from unfold.enums import ActionVariant
 
 from flows.access.rights import seen_runs
 from flows.admin.by_role import ByRole, rights_of
-from flows.admin.display import link, page_of, shown_time
+from flows.admin.display import first_line, link, page_of, shown_time
 from flows.admin.filters import FlowFilter
 from flows.admin.letter_list import BoundedPaginator
 from flows.admin.long_texts import LongTexts
@@ -57,7 +57,15 @@ class WebhookDeliveryAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     paginator = BoundedPaginator
     unlisted_texts = WebhookDelivery.PAYLOADS
     show_full_result_count = False
-    list_display = ("ended", "flow_name", "event", "receiver", "status_label", "attempts", "told")
+    list_display = (
+        "ended",
+        "flow_name",
+        "event",
+        "receiver",
+        "status_label",
+        "attempts",
+        "short_error",
+    )
     list_filter = (
         DeliveryFlowFilter,
         ("status", ChoicesDropdownFilter),
@@ -158,6 +166,10 @@ class WebhookDeliveryAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     @admin.display(description="last error")
     def told(self, delivery: WebhookDelivery) -> str:
         return delivery.error or "-"
+
+    @admin.display(description="last error")
+    def short_error(self, delivery: WebhookDelivery) -> str:
+        return first_line(delivery.error) or "-"
 
 
 def deliveries_of(run: Run) -> list[dict[str, Any]]:
