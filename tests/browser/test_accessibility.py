@@ -15,6 +15,7 @@ from django.contrib.auth.models import User
 from tests.admin_pages import ADDRESSES, PAGES, Page, addresses
 from tests.browser.axe import dangling_descriptions, serious_violations
 from tests.browser.conftest import PHONE
+from tests.browser.contrast import pale_fields
 from tests.browser.looks import LIGHT, LOOKS, Look, look_like
 from tests.furnished import furnish
 
@@ -131,7 +132,8 @@ def faults(page: Any, looks: list[Look]) -> dict[Look, str]:
     for look in looks:
         look_like(page, look)
         wide = tables_wider_than(page) if look.is_phone else []
-        found[look] = "\n\n".join([*serious_violations(page), *dangling_descriptions(page), *wide])
+        seen = [*serious_violations(page), *dangling_descriptions(page), *pale_fields(page)]
+        found[look] = "\n\n".join([*seen, *wide])
     return found
 
 

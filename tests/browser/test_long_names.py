@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.contrib.auth.models import Group
 from django.db.models import Value
 from django.db.models.functions import Concat
 from django.urls import reverse
+from django.utils import timezone
 
 from flows.access import audit
 from flows.models import (
@@ -22,6 +24,7 @@ from flows.models import (
 )
 from scripts.models import Library, ReferenceTable, Script, ScriptVersion, Secret
 from tests.admin_pages import PAGES
+from tests.browser.contrast import contrast
 from tests.builders import ECHO, make_flow
 from tests.furnished import furnish_more
 
@@ -33,39 +36,6 @@ WIDE = """() => [...document.querySelectorAll("table")].filter((table) => table.
         table.closest(".simplebar-content-wrapper")?.clientWidth ?? innerWidth])
     .filter(([, width, room]) => width > room + 1)"""
 LONG = "Überweisungs-Vorprüfung " + 76 * "ß"
-# The contrast of the first element that a selector finds with the ground behind it.
-CONTRAST = """
-(selector) => {
-    const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-    const over = (color, ground) => {
-        pen.globalCompositeOperation = "source-over";
-        for (const each of [ground, color]) {
-            pen.fillStyle = each;
-            pen.fillRect(0, 0, 1, 1);
-        }
-        const [red, green, blue] = pen.getImageData(0, 0, 1, 1).data;
-        return `rgb(${red}, ${green}, ${blue})`;
-    };
-    const light = (color) => {
-        const parts = color.match(/\\d+/g).map((part) => part / 255)
-            .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
-    };
-    const found = document.querySelector(selector);
-    const behind = [];
-    for (let each = found; each; each = each.parentElement) {
-        behind.unshift(getComputedStyle(each).backgroundColor);
-    }
-    const ground = behind.reduce((below, color) => over(color, below), "#fff");
-    const both = [light(over(getComputedStyle(found).color, ground)), light(ground)];
-    return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
-}
-"""
-
-
-def contrast(page: Any, selector: str) -> float:
-    page.locator(selector).first.wait_for(state="attached")
-    return float(page.evaluate(CONTRAST, selector))
 
 
 def right_edge(page: Any, selector: str) -> float:
@@ -106,6 +76,8 @@ def test_every_list_of_long_names_fits_a_small_desktop(page: Any) -> None:
         model._default_manager.update(name=Concat("name", Value("-" + 80 * "w")))
     for version, name in ((FlowVersion, "flow_name"), (ScriptVersion, "script_name")):
         version._default_manager.update(**{name: Concat(name, Value("-" + 80 * "w"))})
+    # The times of yesterday are longer than "3 min ago".
+    page.clock.set_fixed_time(timezone.now() + timedelta(days=1))
     WebhookDelivery.objects.update(url="https://" + 200 * "w", error=200 * "w")
     Reprocessing.objects.update(note=200 * "w", matched=123_456_789, reprocessed=23_456_789)
     QueueState.objects.update(depth=9_876_543)
