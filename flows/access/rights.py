@@ -139,7 +139,7 @@ def _reached(user: Caller, rights: Rights, to_every_run: Set[str]) -> Q | None:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The runs that a user may see, as `seen_runs` selects them, to be judged without a query.
+    """The runs that a user may see, as `seen_runs` selects them, to be checked without a query.
 
     Of `flows` the user sees every run, of `own` the runs that the user has started. None: all
     flows, deleted ones too.

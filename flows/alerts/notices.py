@@ -1,4 +1,4 @@
-"""What a target is to be told now. Pure: it judges rows that were read."""
+"""What a target is to be told now. Pure: it decides by rows that were read."""
 
 from __future__ import annotations
 

@@ -27,10 +27,10 @@ def clock() -> Finding:
     before = time.time()
     there = store().database.now().timestamp()
     after = time.time()
-    return judged_clock(there - (before + after) / 2, (after - before) / 2)
+    return clock_finding(there - (before + after) / 2, (after - before) / 2)
 
 
-def judged_clock(ahead: float, uncertain: float) -> Finding:
+def clock_finding(ahead: float, uncertain: float) -> Finding:
     """`ahead`: how far the engine's clock is ahead of this machine's, in seconds."""
     skew = max(abs(ahead) - uncertain, 0.0)
     seen = f"This machine's clock and the engine's differ by {skew:.1f} s."

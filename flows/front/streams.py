@@ -76,7 +76,7 @@ class Stream:
     """A stream that a view asks for. It is in the environment of the request, and the view fills it
     in; the front drops the answer of the view and streams the events.
 
-    `ticket` is what `Check` judges while the stream is open. `after` is the place behind which it
+    `ticket` is what `Check` checks while the stream is open. `after` is the place behind which it
     begins; None: what is new from now on.
     """
 
@@ -241,8 +241,8 @@ class Streams:
 
     async def _check_all(self, streams: list[OpenStream]) -> None:
         tickets = list(dict.fromkeys(stream.ticket for stream in streams))
-        judged = await self.in_thread(lambda: self._check(tickets))
-        allowed = dict(zip(tickets, judged, strict=True))
+        found = await self.in_thread(lambda: self._check(tickets))
+        allowed = dict(zip(tickets, found, strict=True))
         for stream in streams:
             if selection := allowed[stream.ticket]:
                 stream.selection = selection

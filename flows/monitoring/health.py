@@ -1,6 +1,6 @@
 """What needs an operator: one set of rules, for home, alerts and `doctor`.
 
-The rules are pure. They judge a snapshot, which `flows/monitoring/overview.py` reads, by its
+The rules are pure. They check a snapshot, which `flows/monitoring/overview.py` reads, by its
 thresholds. Each alarm says what is the matter and what to do about it. What a rule says of itself
 names the thresholds that the engine has.
 """
@@ -86,7 +86,7 @@ class QueueHealth:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that the rules judge.
+    """All that the rules check.
 
     `gone_flows`: names that no flow has any more, with open dead letters.
     `clusters`: how many are alive, None where that is not known; `gone_for`: how long none is, None

@@ -12,7 +12,7 @@ from flows.models.alert_thresholds import AlertThresholds, set_thresholds
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What the rules judge by, where nothing else is set. `AlertThresholds` says what each means.
+    """The limits of the rules, where nothing else is set. `AlertThresholds` says what each means.
 
     Shares are in percent, as they are entered.
     """

@@ -55,7 +55,7 @@ LIMITS = (
 )
 
 # The same for a statement that is a transaction of its own, with what is done at its commit. There
-# it never rests.
+# it is never idle.
 LIMITED = "limits AS MATERIALIZED (SELECT set_config('lock_timeout', '5s', true) AS lock_timeout)"
 
 # What is read then is found by an index: its plan is kept, and may have been made when a table was

@@ -1,7 +1,7 @@
 """Which functions django-q2 may run: the engine's own, and those of the allowed modules.
 
 A task, a hook and a schedule name their function by a dotted path, and the path comes from a form
-or from a row. So each is judged before its module is imported: when a task is queued, when the
+or from a row. So each is checked before its module is imported: when a task is queued, when the
 broker takes it from the database, and before a hook runs. A task that may not run is not dropped:
 it fails, with the reason, and stands among the failed tasks.
 """
@@ -82,23 +82,23 @@ def refuse(path: str, reason: str) -> None:
 
 
 def connect() -> None:
-    pre_enqueue.connect(judge_queued, dispatch_uid="allowed-tasks")
+    pre_enqueue.connect(check_queued, dispatch_uid="allowed-tasks")
     post_save.disconnect(call_hook, sender=Task)
     post_save.connect(call_allowed_hook, sender=Task, dispatch_uid="allowed-hooks")
 
 
-def judge_queued(task: dict[str, Any], **kwargs: Any) -> None:
-    """Judge a task that is being queued; its functions become dotted paths."""
+def check_queued(task: dict[str, Any], **kwargs: Any) -> None:
+    """Check a task that is being queued; its functions become dotted paths."""
     for name in ("func", "hook"):
         if callable(task.get(name)):
             task[name] = get_func_repr(task[name])
     if "chain" in task:
         task["chain"] = [_link_by_path(link) for link in task["chain"] or []]
     _follow_moves(task)
-    _judge(task)
+    _check(task)
 
 
-def judged_package(package: str) -> str:
+def checked_package(package: str) -> str:
     """Return the package of a row as it may run: itself, or one that fails with the reason."""
     try:
         task = SignedPackage.loads(package)
@@ -108,7 +108,7 @@ def judged_package(package: str) -> str:
         unreadable = {"id": uuid.uuid4().hex, "name": "unreadable", "started": timezone.now()}
         return SignedPackage.dumps(_refusal(unreadable, "A queued task", str(error)))
     has_changed = _follow_moves(task)
-    has_changed = _judge(task) or has_changed
+    has_changed = _check(task) or has_changed
     return SignedPackage.dumps(task) if has_changed else package
 
 
@@ -144,7 +144,7 @@ def _current(path: Any) -> Any:
     return MOVED.get(path, path) if isinstance(path, str) else path
 
 
-def _judge(task: dict[str, Any]) -> bool:
+def _check(task: dict[str, Any]) -> bool:
     """Turn the task into a refusal where any function of it may not run; return whether so."""
     for path in _paths(task):
         if fault := task_fault(path):

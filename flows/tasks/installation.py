@@ -10,7 +10,7 @@ from flows.tasks.clusters import ClusterStatus
 
 
 def health(live: list[ClusterStatus] | None = None) -> Snapshot:
-    """Return what the rules judge, with these clusters; None: those that are alive now."""
+    """Return what the rules check, with these clusters; None: those that are alive now."""
     return seen(clusters.live_clusters() if live is None else live).health
 
 

@@ -89,7 +89,7 @@ def _sent(delivery: WebhookDelivery) -> Outcome:
             call.note_status(answer.status)
     except NoAnswer as error:
         return Outcome(str(error))
-    return _judged(answer)
+    return _outcome_of(answer)
 
 
 def _in_trace_of(delivery: WebhookDelivery) -> AbstractContextManager[object]:
@@ -114,7 +114,7 @@ def _follow_webhook(delivery: WebhookDelivery, flow: Flow) -> None:
     delivery.url = flow.webhook_url
 
 
-def _judged(answer: Answer) -> Outcome:
+def _outcome_of(answer: Answer) -> Outcome:
     if 200 <= answer.status < 300:
         return Outcome(answer=answer)
     if answer.status == GONE:

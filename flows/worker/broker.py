@@ -31,7 +31,7 @@ from flows.store import EVERY_QUEUE, Reach, Ready, store
 from flows.store.listener import Listener
 from flows.store.troubles import Trouble, trouble_of
 from flows.tasks.alerts import AlertWatch
-from flows.tasks.allowed_tasks import is_of_engine, judged_package
+from flows.tasks.allowed_tasks import checked_package, is_of_engine
 from flows.tasks.cache import TaskCache
 from flows.tasks.counting import Counting
 from flows.tasks.deadlines import DeadlineWatch
@@ -68,8 +68,8 @@ SESSIONS_PER_WORKER = 16
 # How often a cluster with a free worker asks others for threads.
 ASK_SECONDS = 1.0
 BUSY_SECONDS = 0.02
-# By what a look has taken, how long it rests after it; `BUSY_SECONDS` at most.
-REST_TIMES = 10
+# By what a look has taken, how long it waits after it; `BUSY_SECONDS` at most.
+WAIT_TIMES = 10
 # So long it leaves a start to the cluster that comes first there.
 OTHERS_FIRST_SECONDS = 0.005
 # How often it hears what is told meanwhile.
@@ -171,7 +171,7 @@ class QueueBroker(ORM):
         try:
             if offers := self._offer_before_a_look():
                 return offers
-            if self._rests():
+            if self._stays_quiet():
                 return []
             began = time.monotonic()
             self._reap_now_and_then()
@@ -203,8 +203,8 @@ class QueueBroker(ORM):
             return []
 
     def _put_off_the_next_look(self, took: float) -> None:
-        """Rest after a look: where every commit is told, this process would do nothing else."""
-        self.looks_at = time.monotonic() + min(REST_TIMES * took, BUSY_SECONDS)
+        """Wait after a look: where every commit is told, this process would do nothing else."""
+        self.looks_at = time.monotonic() + min(WAIT_TIMES * took, BUSY_SECONDS)
 
     def _offer_before_a_look(self) -> list[tuple[int | str, str]]:
         """Offer what needs no look at all queues, until it is time for one."""
@@ -228,7 +228,7 @@ class QueueBroker(ORM):
         return max(self.looks_at - time.monotonic(), 0.0)
 
     def _leave_to_others(self) -> None:
-        """Rest once before the next look, so that it finds what another cluster has taken."""
+        """Wait once before the next look, so that it finds what another cluster has taken."""
         if not self.has_left:
             self.has_left = True
             self.looks_at = max(self.looks_at, time.monotonic() + OTHERS_FIRST_SECONDS)
@@ -257,10 +257,10 @@ class QueueBroker(ORM):
         is_bound = queue.paused or queue.rate_limit is not None or queue.slow_until is not None
         if is_bound or queue.consumers or queue.threads < 1:
             return False
-        rests = self.unreadable.rests(queue.queue_id, time.monotonic())
-        return self.reach.takes(queue.cluster) and not rests
+        backs_off = self.unreadable.backs_off(queue.queue_id, time.monotonic())
+        return self.reach.takes(queue.cluster) and not backs_off
 
-    def _rests(self) -> bool:
+    def _stays_quiet(self) -> bool:
         """Ask for no more than whether there is work, where none was found and none was told."""
         if not self.is_quiet:
             return False
@@ -286,7 +286,7 @@ class QueueBroker(ORM):
         for_engine = 0 if lanes is None else lanes.free_for_engine()
         own = self._taken(ENGINE_LIST, for_engine + for_tasks)
         others = self._taken(self.list_key, for_tasks - max(len(own) - for_engine, 0))
-        return [(row.pk, judged_package(row.payload)) for row in (*own, *others)]
+        return [(row.pk, checked_package(row.payload)) for row in (*own, *others)]
 
     def _taken(self, key: str, most: int) -> list[OrmQ]:
         if most < 1:
@@ -488,7 +488,7 @@ class QueueBroker(ORM):
         may_open = [
             queue
             for queue in found
-            if not self.unreadable.rests(queue.queue_id, time.monotonic())
+            if not self.unreadable.backs_off(queue.queue_id, time.monotonic())
             and self.shares.may_open(queue, granted[queue.queue_id], workers)
         ]
         if not self.is_busy:

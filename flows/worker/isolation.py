@@ -77,14 +77,14 @@ def without_state(refused: StateRefused) -> DeliveryResult:
     return replace(run_again(refused.done), decision=failure, logs=refused.done.logs)
 
 
-def judged(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
+def result_of(held: HeldMessage, outcome: Outcome) -> DeliveryResult:
     """Return what comes of a call; what the worker cannot say makes it a dead letter."""
     if outcome.call.unreadable:
         return unread(held, outcome.call.unreadable, has_run=True)
     try:
         return result_of_call(held, outcome)
     except Exception as error:
-        return unjudged(held, error)
+        return without_result(held, error)
 
 
 def gone_on(held: HeldMessage) -> DeliveryResult:
@@ -92,10 +92,10 @@ def gone_on(held: HeldMessage) -> DeliveryResult:
     try:
         return pending_outputs_of(held)
     except Exception as error:
-        return unjudged(held, error)
+        return without_result(held, error)
 
 
-def unjudged(held: HeldMessage, error: Exception) -> DeliveryResult:
+def without_result(held: HeldMessage, error: Exception) -> DeliveryResult:
     logger.error("message %s of run %s is a dead letter", held.id, held.run_id, exc_info=error)
     return ended_now(held, not_storable(cause_of(error)))
 

@@ -28,9 +28,9 @@ from flows.worker.isolation import (
     LAST_RESORT_DELAY,
     gone_on,
     is_of_a_message,
-    judged,
+    result_of,
     substitutes,
-    unjudged,
+    without_result,
     without_state,
 )
 from flows.worker.queue_rules import exhausted, is_exhausted, with_redeliveries
@@ -103,7 +103,7 @@ class Session:
     def finish(self, held_id: str, outcome: Outcome) -> None:
         """Take what came of a call, unless the message is no longer this session's."""
         if held := self.running.pop(held_id, None):
-            result = judged(held, outcome)
+            result = result_of(held, outcome)
             self.most_bytes = max(self.most_bytes, len(result.output))
             if held_id in self.cancelled:
                 result.decision = in_commit(result.decision, Circumstances(is_cancelled=True))
@@ -173,10 +173,10 @@ class Session:
         self.done = with_redeliveries(self.done, self.lease.queue_id)
         begun_at, began = time.time(), time.monotonic()
         self.callables.begin()
-        rests = self._reads_nothing()
-        taken = self._store_and_claim(claim and not rests)
+        backs_off = self._reads_nothing()
+        taken = self._store_and_claim(claim and not backs_off)
         self._measure()
-        self._note_unreadable(self.done, rests)
+        self._note_unreadable(self.done, backs_off)
         self.done = []
         self.refusals = 0
         self.callables.end()
@@ -201,12 +201,12 @@ class Session:
             for each in self.done
         )
 
-    def _note_unreadable(self, stored: list[DeliveryResult], rests: bool = False) -> None:
+    def _note_unreadable(self, stored: list[DeliveryResult], backs_off: bool = False) -> None:
         is_unread = all(each.held.unreadable for each in stored)
         self.was_unread = is_unread and bool(stored)
         if self.running or not is_unread:
             self.read_at = time.monotonic()
-        this_worker.unreadable.note(stored, rests)
+        this_worker.unreadable.note(stored, backs_off)
 
     def _store_and_claim(self, claim: bool) -> list[HeldMessage]:
         unfinished = len(self.running)
@@ -411,7 +411,7 @@ class Session:
             if marks or not taken:
                 return taken
             self.done += [
-                unread(held, held.unreadable) if held.unreadable else unjudged(held, error)
+                unread(held, held.unreadable) if held.unreadable else without_result(held, error)
                 for held in taken
             ]
             return []

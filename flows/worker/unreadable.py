@@ -62,8 +62,8 @@ class Unreadable:
         """Return how many messages of a queue are to be taken at once; None: any number."""
         return self._most.get(queue_id)
 
-    def note(self, stored: Sequence[DeliveryResult], rests: bool) -> None:
-        """Take what a commit has stored, and put off. `rests`: its queue is to rest."""
+    def note(self, stored: Sequence[DeliveryResult], backs_off: bool) -> None:
+        """Take what a commit has stored, and put off. `backs_off`: from its queue."""
         if self.channel is None:
             return
         found = {(step_plan(e.held.step_id).queue_id, e.held.unreadable) for e in stored}
@@ -72,16 +72,16 @@ class Unreadable:
             del self._most[queue_id]
         for queue_id, why in found:
             if why:
-                self._tell(queue_id, why, rests)
+                self._tell(queue_id, why, backs_off)
                 if queue_id not in read:
                     self._most[queue_id] = self._next_most(queue_id)
 
-    def _tell(self, queue_id: int, why: str, rests: bool) -> None:
+    def _tell(self, queue_id: int, why: str, backs_off: bool) -> None:
         clock = time.monotonic()
-        if rests or clock - self._told_at.get((queue_id, why), -inf) > TELL_AGAIN_SECONDS:
+        if backs_off or clock - self._told_at.get((queue_id, why), -inf) > TELL_AGAIN_SECONDS:
             self._told_at[queue_id, why] = clock
             assert self.channel is not None
-            self.channel.send(queue_id, why, rests)
+            self.channel.send(queue_id, why, backs_off)
 
     def _next_most(self, queue_id: int) -> int:
         before = self._most.get(queue_id)

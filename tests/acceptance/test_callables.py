@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.installation import Installation, snapshot
 from tests.acceptance.processes import await_completion, start_anyhow
-from tests.chaos.checks import Accepted, judge
+from tests.chaos.checks import Accepted, faults_in
 from tests.databases import migrated_database
 from tests.waiting import wait_for
 
@@ -94,7 +94,7 @@ def test_writes_and_hand_over_are_one_when_workers_are_killed(installation: Inst
 
     assert (installation.directory / CRASH).exists()
     with snapshot(installation.database_url) as query:
-        findings = judge(query, history, {"recorded": STEPS})
+        findings = faults_in(query, history, {"recorded": STEPS})
         written = Counter(what for (what,) in query("SELECT object_repr FROM django_admin_log"))
     assert findings.nothing(), findings
     assert written == Counter(

@@ -253,11 +253,11 @@ def test_streams_end_where_they_can_go_on_when_the_server_stops(
         assert served.stop() == 0
 
         # With the last chunk, so that it is no broken connection.
-        rests = [stream.runs_to_its_end() for stream in streams]
+        rest_of_each = [stream.runs_to_its_end() for stream in streams]
         served.up("--no-demo")
         served.start("quick", {})
-        left = 2 * len(OF_A_RUN) - 2 - len(rests[0])
+        left = 2 * len(OF_A_RUN) - 2 - len(rest_of_each[0])
         with follow(served, after=streams[0].at) as again:
             names = [name for name, _ in again.events(left)]
 
-    assert [*rests[0], *names] == [*OF_A_RUN[2:], *OF_A_RUN]
+    assert [*rest_of_each[0], *names] == [*OF_A_RUN[2:], *OF_A_RUN]

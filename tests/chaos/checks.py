@@ -127,7 +127,7 @@ class Accepted:
     fails: bool
 
 
-def judge(
+def faults_in(
     query: Query,
     history: list[Accepted],
     steps: dict[str, list[str]],
@@ -141,8 +141,8 @@ def judge(
     findings.wrong += broken_counters(query)
     runs = {str(UUID(str(row[0]))): row[1:] for row in query(RUNS)}
     failed = {str(UUID(str(run))): n for run, n in query(FAILED_DELIVERIES)}
-    _judge_starts(findings, history, runs, ends or {})
-    _judge_runs(findings, runs, failed, steps)
+    _check_starts(findings, history, runs, ends or {})
+    _check_runs(findings, runs, failed, steps)
     findings.doubled_commits += [str(row) for row in query(DOUBLED_COMMITS)]
     findings.wrong += [f"no commit of a step: {row}" for row in query(COMPLETED_WITHOUT_COMMIT)]
     findings.wrong += [f"ended and under way: {row}" for row in query(ENDED_TWICE)]
@@ -166,7 +166,7 @@ def judge(
 ENDS = ("COMPLETED", "FAILED", "CANCELLED")
 
 
-def _judge_starts(
+def _check_starts(
     findings: Findings,
     history: list[Accepted],
     runs: dict[str, Any],
@@ -190,7 +190,7 @@ def _allowed(start: Accepted, ends: Ends | None) -> set[str]:
     return {ends.certain} if ends.certain else {own} | ends.possible
 
 
-def _judge_runs(
+def _check_runs(
     findings: Findings, runs: dict[str, Any], failed: dict[str, int], steps: dict[str, list[str]]
 ) -> None:
     """Every result tells the steps it went through, and in which attempt of each."""

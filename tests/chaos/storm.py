@@ -1,6 +1,6 @@
 """A storm: runs are started in waves while processes are killed and stopped, until all is at rest.
 
-What a storm leaves is judged by its test; here are the parts that each storm has.
+What a storm leaves is checked by its test; here are the parts that each storm has.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ DOUBLED = """
 
 @dataclass(frozen=True)
 class Storm:
-    """`start` is code that starts a wave, `judged` returns a report and what is wrong in the end.
+    """`start` is code that starts a wave, `checked` returns a report and what is wrong in the end.
 
     `change` is code that changes something again and again; the runs begin after the first time.
     """
 
     configuration: dict[str, Any]
     start: str
-    judged: Callable[[System], tuple[dict[str, Any], list[str]]]
+    checked: Callable[[System], tuple[dict[str, Any], list[str]]]
     change: str = ""
 
 
@@ -77,7 +77,7 @@ def blow(storm: Storm, server: Server, directory: Path) -> dict[str, Any]:
     system = System(server.url, directory)
     try:
         faults = blown(storm, system, server, seed)
-        report, wrong = storm.judged(system)
+        report, wrong = storm.checked(system)
     finally:
         system.end()
     report |= {"seed": seed, "database": server.name, "faults": dict(sorted(faults.items()))}

@@ -23,7 +23,7 @@ import pytest
 
 from tests.acceptance.installation import snapshot
 from tests.chaos.callers import Callers
-from tests.chaos.checks import Findings, broken_counters, judge
+from tests.chaos.checks import Findings, broken_counters, faults_in
 from tests.chaos.faults import Faults
 from tests.chaos.history import History
 from tests.chaos.interventions import ends
@@ -86,7 +86,9 @@ def storm(system: System, server: Server, seed: str) -> tuple[dict[str, Any], Fi
     quiet_at = time.monotonic()
     history = [start for history in histories for start in history.read()]
     with snapshot(server.url) as query:
-        findings = judge(query, history, {flow: steps(flow) for flow in FLOWS}, ends(interventions))
+        findings = faults_in(
+            query, history, {flow: steps(flow) for flow in FLOWS}, ends(interventions)
+        )
     findings.wrong += broken
     latencies = sorted(probe.seconds for probe in callers.probes)
     slowest = sorted(callers.probes, key=lambda probe: probe.seconds)[-SHOWN:]

@@ -84,12 +84,12 @@ CONFIGURATION = one_flow(
 
 
 def test_what_scripts_do_by_their_context_is_done_once(server: Server, tmp_path: Path):
-    report = blow(Storm(CONFIGURATION, wave("context", WAVE), judged), server, tmp_path)
+    report = blow(Storm(CONFIGURATION, wave("context", WAVE), checked), server, tmp_path)
 
     assert report["runs"] >= WAVE
 
 
-def judged(system: System) -> tuple[dict[str, Any], list[str]]:
+def checked(system: System) -> tuple[dict[str, Any], list[str]]:
     with snapshot(system.database_url) as query:
         wrong = broken_counters(query)
         wrong += [f"committed twice: {row}" for row in query(DOUBLED)]

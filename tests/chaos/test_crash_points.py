@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.installation import Installation, snapshot
 from tests.acceptance.processes import await_completion, start_anyhow
 from tests.acceptance.test_kills import LEASE_SECONDS
-from tests.chaos.checks import Accepted, judge
+from tests.chaos.checks import Accepted, faults_in
 from tests.chaos.scripts import TRAIL
 from tests.chaos.system import Bearer
 from tests.databases import fresh_database
@@ -100,7 +100,7 @@ def test_nothing_is_lost_or_doubled_by_a_crash_there(installation: Installation,
     again = [start_anyhow(installation, "three", {}, start.key) for start in history]
     assert again == [start.correlation_id for start in history]
     with snapshot(installation.database_url) as query:
-        findings = judge(query, history, {"three": STEPS})
+        findings = faults_in(query, history, {"three": STEPS})
     print(f"{points}: {seconds:.1f} s, {findings}")
     assert findings.nothing(), findings
     state = dict(installation.rows("SELECT key, value FROM flows_flowstate"))
@@ -134,7 +134,7 @@ def test_no_start_of_a_group_is_lost_or_doubled_by_a_crash_there(
     again = [start_anyhow(installation, "three", {}, start.key) for start in history]
     assert again == [start.correlation_id for start in history]
     with snapshot(installation.database_url) as query:
-        findings = judge(query, history, {"three": STEPS})
+        findings = faults_in(query, history, {"three": STEPS})
     print(f"{point}: {findings}")
     assert findings.nothing(), findings
 
@@ -168,5 +168,5 @@ def test_work_goes_on_though_a_worker_is_stopped_in_the_middle_of_a_transaction(
             stopped.resume()
 
     with snapshot(installation.database_url) as query:
-        findings = judge(query, history, {"three": STEPS, "other": ["other"]})
+        findings = faults_in(query, history, {"three": STEPS, "other": ["other"]})
     assert findings.nothing(), findings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.installation import snapshot
-from tests.chaos.checks import Accepted, judge
+from tests.chaos.checks import Accepted, faults_in
 from tests.chaos.scripts import FLOWS, configuration, steps
 from tests.chaos.system import System
 from tests.databases import fresh_database
@@ -48,7 +48,7 @@ def test_every_script_is_executed_once_where_nothing_fails(system: System):
 
     history = [Accepted(run, run, "quick", fails=False) for run in ids]
     with snapshot(system.database_url) as query:
-        findings = judge(query, history, {flow: steps(flow) for flow in FLOWS})
+        findings = faults_in(query, history, {flow: steps(flow) for flow in FLOWS})
         [(executions,)] = query("SELECT COUNT(*) FROM flows_steprun")
     rate = executions / seconds
     print(f"{len(ids)} runs started in {started:.1f} s, {rate:.0f} steps a second over all")

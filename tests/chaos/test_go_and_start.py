@@ -87,12 +87,12 @@ RUNS = """
 
 
 def test_each_parent_has_exactly_its_children(server: Server, tmp_path: Path):
-    report = blow(Storm(CONFIGURATION, wave("parent", WAVE), judged), server, tmp_path)
+    report = blow(Storm(CONFIGURATION, wave("parent", WAVE), checked), server, tmp_path)
 
     assert report["flows"]["parent"] >= WAVE
 
 
-def judged(system: System) -> tuple[dict[str, Any], list[str]]:
+def checked(system: System) -> tuple[dict[str, Any], list[str]]:
     with snapshot(system.database_url) as query:
         wrong = broken_counters(query)
         wrong += [f"committed twice: {row}" for row in query(DOUBLED)]

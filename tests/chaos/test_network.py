@@ -16,7 +16,7 @@ import pytest
 
 from tests.acceptance.installation import snapshot
 from tests.chaos.callers import AGAIN, Callers
-from tests.chaos.checks import ENDS, Findings, judge
+from tests.chaos.checks import ENDS, Findings, faults_in
 from tests.chaos.history import History
 from tests.chaos.network import needs_root, other_host
 from tests.chaos.scripts import FLOWS, configuration, steps
@@ -95,7 +95,7 @@ def outage(
     wait_for(lambda: is_at_rest(server), 60, "rest after the outage")
 
     with snapshot(server.url) as query:
-        findings = judge(query, history.read(), {flow: steps(flow) for flow in FLOWS})
+        findings = faults_in(query, history.read(), {flow: steps(flow) for flow in FLOWS})
     seconds = sorted(answer.seconds for answer in witnesses.answers)
     print(
         f"\n{len(witnesses.answers)} starts before, in and after the outage, answered in"

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.acceptance.installation import snapshot
-from tests.chaos.checks import Accepted, judge
+from tests.chaos.checks import Accepted, faults_in
 from tests.chaos.network import OtherHost, needs_root, other_host
 from tests.chaos.scripts import TRAIL
 from tests.chaos.server import restartable_postgresql
@@ -133,7 +133,7 @@ def test_work_goes_on_elsewhere_and_nothing_is_committed_twice(
 
     with snapshot(system.database_url) as query:
         history = [Accepted(run, run, "two", fails=False) for run in (*ids, *later)]
-        findings = judge(query, history, {"two": STEPS})
+        findings = faults_in(query, history, {"two": STEPS})
     print(
         f"\n{silence}: {len(held)} messages of {len(consumers)} leases went on elsewhere within"
         f" {went_on:.1f} s; the host noticed {back:.1f} s after it was back; {findings}"

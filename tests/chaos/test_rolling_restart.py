@@ -15,7 +15,7 @@ import pytest
 
 from tests.acceptance.installation import snapshot
 from tests.acceptance.processes import step
-from tests.chaos.checks import Accepted, judge
+from tests.chaos.checks import Accepted, faults_in
 from tests.chaos.scripts import TRAIL
 from tests.chaos.server import Server
 from tests.chaos.system import MANAGE, System
@@ -115,7 +115,7 @@ def test_replaced_clusters_run_each_script_to_its_end_once(server: Server, tmp_p
 
     with snapshot(server.url) as query:
         history = [Accepted(run, run, "slow", fails=False) for run in caller.ids]
-        findings = judge(query, history, {"slow": ["slow"]})
+        findings = faults_in(query, history, {"slow": ["slow"]})
         attempts, letters = query(ATTEMPTS), query(DEAD_LETTERS)
     print(f"\n{server.name}: {len(codes)} clusters, answers {dict(caller.answers)}; {findings}")
     assert caller.answers.keys() == {202}

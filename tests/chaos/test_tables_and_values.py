@@ -79,13 +79,13 @@ store(table, [f"key,version\\n{{rows}}".encode()], "csv")
 def test_each_message_sees_one_version_of_a_table_and_one_of_the_values(
     server: Server, tmp_path: Path
 ):
-    report = blow(Storm(CONFIGURATION, wave("tables", WAVE), judged, CHANGE), server, tmp_path)
+    report = blow(Storm(CONFIGURATION, wave("tables", WAVE), checked, CHANGE), server, tmp_path)
 
     assert report["runs"] >= WAVE
     assert len(report["seen"]) > 1
 
 
-def judged(system: System) -> tuple[dict[str, Any], list[str]]:
+def checked(system: System) -> tuple[dict[str, Any], list[str]]:
     with snapshot(system.database_url) as query:
         wrong = broken_counters(query)
         wrong += [f"committed twice: {row}" for row in query(DOUBLED)]

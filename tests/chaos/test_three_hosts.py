@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.installation import snapshot
-from tests.chaos.checks import Accepted, judge
+from tests.chaos.checks import Accepted, faults_in
 from tests.chaos.network import OtherHost, needs_root, other_hosts
 from tests.chaos.scripts import TRAIL
 from tests.chaos.server import restartable_postgresql
@@ -113,7 +113,7 @@ def test_three_hosts_share_the_work_and_one_that_was_cut_off_takes_part_again(
 
     with snapshot(system.database_url) as query:
         history = [Accepted(run, run, "one", fails=False) for run in ids]
-        findings = judge(query, history, {"one": ["work"]})
+        findings = faults_in(query, history, {"one": ["work"]})
     print(f"\nshares {before}, after {after}; taken over in {taken_over:.1f} s; {findings}")
     assert findings.nothing(), findings
     assert taken_over < TAKEN_OVER_SECONDS

@@ -148,7 +148,7 @@ def spins(message, context):
         pass
 
 
-def rests(message, context):
+def sleeps(message, context):
     step = context.step
     running[step] += 1
     most[step] = max(most[step], running[step])
@@ -273,7 +273,7 @@ def test_one_that_takes_too_long_is_ended_and_keeps_no_other_waiting(pool):
 def test_no_step_has_more_threads_than_it_was_given(pool):
     most.clear()
     for step, threads in (("one", 1), ("three", 3)):
-        submit(pool, "rests", 12, threads=threads, step=step, key=step)
+        submit(pool, "sleeps", 12, threads=threads, step=step, key=step)
 
     outcomes = collect(pool)
 
@@ -310,7 +310,7 @@ def test_a_closed_pool_forgets_what_ran_and_can_be_used_again(pool):
 
 def test_threads_without_work_end(pool, monkeypatch):
     monkeypatch.setattr("scripts.callables.threads.IDLE_SECONDS", 0.05)
-    submit(pool, "rests", 4, threads=4)
+    submit(pool, "sleeps", 4, threads=4)
     collect(pool)
 
     wait_for(lambda: pool._callables._idle == 0, 5)

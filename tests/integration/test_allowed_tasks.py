@@ -68,7 +68,7 @@ def superuser_client(db):
 
 
 def queued(**options):
-    """Store a task as a row of the queue, signed, past everything that judges."""
+    """Store a task as a row of the queue, signed, past every check."""
     task = {"id": "a" * 32, "name": "row", "args": (), "kwargs": {}, "started": timezone.now()}
     payload = SignedPackage.dumps(task | options)
     return OrmQ.objects.create(key="asyncengine", payload=payload, lock=an_hour_ago())
@@ -147,7 +147,7 @@ def test_a_task_that_is_queued_with_a_forbidden_path_fails_with_the_reason(broke
         {"func": "math.sqrt", "args": (4,), "chain": ["os.system"]},
     ],
 )
-def test_a_row_of_the_queue_is_judged_before_it_runs(
+def test_a_row_of_the_queue_is_checked_before_it_runs(
     broker, settings, tmp_path, monkeypatch, options
 ):
     monkeypatch.chdir(tmp_path)

@@ -349,7 +349,7 @@ def test_a_broker_at_rest_finds_each_kind_of_work_and_nothing_else(broker, worke
     looks = []
     monkeypatch.setattr(broker, "_wake_reprocessings", lambda: looks.append("again"))
 
-    def rests():
+    def is_at_rest():
         looks.clear()
         broker.is_quiet = broker.is_empty = True
         broker.dequeue()
@@ -359,9 +359,9 @@ def test_a_broker_at_rest_finds_each_kind_of_work_and_nothing_else(broker, worke
     for number, (row, before, work) in enumerate(kinds_of_work()):
         if before is not None:
             save(row, before)
-        rested = rests()
+        rested = is_at_rest()
         save(row, work)
-        found[number, type(row).__name__] = (rested, not rests())
+        found[number, type(row).__name__] = (rested, not is_at_rest())
         if row._meta.model_name == "queuestate":
             save(row, {"depth": 0, "delayed": 0})
         else:

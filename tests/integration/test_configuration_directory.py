@@ -169,7 +169,7 @@ def test_a_check_ends_with_2_where_something_would_change_and_stores_nothing(tmp
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_check_without_a_database_judges_the_document_alone(tmp_path, broken):
+def test_a_check_without_a_database_checks_the_document_alone(tmp_path, broken):
     document = demo_document()
     if broken:
         document["scripts"][0]["code"] = "def run("

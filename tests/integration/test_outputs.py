@@ -1,4 +1,4 @@
-"""What comes out of a script is judged before the commit: it harms its own message at most."""
+"""What comes out of a script is checked before the commit: it harms its own message at most."""
 
 import json
 

@@ -712,8 +712,8 @@ def test_a_session_that_can_read_nothing_ends_and_leaves_what_waits_to_others(
     work("flow-0", threads=4)
 
     assert Message.objects.filter(available_at__gt=timezone.now()).count() == 4
-    [(queue_id, why, rests)] = channel.received()
-    assert (queue_id, rests) == (flow.steps.get().queue_id, True)
+    [(queue_id, why, backs_off)] = channel.received()
+    assert (queue_id, backs_off) == (flow.steps.get().queue_id, True)
     assert PayloadKey(OLD).id in why
     settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW, OLD]
     work("flow-0", threads=4)
@@ -759,7 +759,7 @@ def test_a_message_that_was_changed_waits_alone_and_is_named(keyed, monkeypatch,
     work_until_idle(flow)
 
     assert {run_of(each.pk).status for each in others} == {Run.Status.COMPLETED}
-    assert [rests for *_, rests in channel.received()] == [False]
+    assert [backs_off for *_, backs_off in channel.received()] == [False]
     cause = why_run(run_of(changed.pk))
     assert cause is not None
     assert (cause.code, "was changed since" in cause) == ("payload-unreadable", True)

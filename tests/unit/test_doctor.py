@@ -20,11 +20,11 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("finding", "state"),
     [
-        (clocks.judged_clock(0.4, 0.0), "ok"),
-        (clocks.judged_clock(-4.0, 0.5), "warning"),
+        (clocks.clock_finding(0.4, 0.0), "ok"),
+        (clocks.clock_finding(-4.0, 0.5), "warning"),
         # A slow answer tells nothing.
-        (clocks.judged_clock(4.0, 3.0), "ok"),
-        (clocks.judged_clock(-3600.0, 0.1), "error"),
+        (clocks.clock_finding(4.0, 3.0), "ok"),
+        (clocks.clock_finding(-3600.0, 0.1), "error"),
         (machine.open_files(20_000), "ok"),
         (machine.open_files(1_024), "warning"),
         (machine.open_files(100), "error"),
@@ -37,7 +37,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
         (sqlite.log(5_000 * MIB), "error"),
     ],
 )
-def test_a_value_is_judged_by_its_limits(finding, state):
+def test_a_value_is_checked_by_its_limits(finding, state):
     assert (finding.state, bool(finding.advice)) == (state, state != "ok")
 
 

@@ -43,5 +43,5 @@ def test_name_that_is_written_otherwise_in_addresses_has_a_note(name: str, writt
 
 
 @given(st.text(max_size=20))
-def test_every_name_is_judged(name: str):
+def test_every_name_is_checked(name: str):
     assert name_fault(name) is None or address_fault(name)

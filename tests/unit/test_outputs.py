@@ -1,4 +1,4 @@
-"""What a host claims to be an output is judged by the worker, from its text alone."""
+"""What a host claims to be an output is checked by the worker, from its text alone."""
 
 import orjson
 import pytest
@@ -117,7 +117,7 @@ def test_an_integer_that_python_does_not_read_is_a_fault(digits: int) -> None:
 
 
 @given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")), st.booleans())
-def test_any_text_is_judged_or_no_json(text: str, is_last: bool) -> None:
+def test_any_text_is_checked_or_no_json(text: str, is_last: bool) -> None:
     raw = text.encode("utf-8", "surrogatepass")
 
     try:

@@ -179,7 +179,7 @@ HUGE = 12345678901234567890123
         ('{"uniqueItems":true}', "[1.0,1]", False),
     ],
 )
-def test_numbers_are_judged_as_they_are_written(rule: str, number: str, matches: bool) -> None:
+def test_numbers_are_checked_as_they_are_written(rule: str, number: str, matches: bool) -> None:
     contract = Contract(input_schema=rule)
 
     faults = contract.input_faults(f'{{"payload":{number}}}'.encode())

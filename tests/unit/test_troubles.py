@@ -1,4 +1,4 @@
-"""A database error is judged by its code: the database's trouble, or its statement's own fault."""
+"""A database error is classified by its code: the database's trouble, or its statement's fault."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from flows.store.troubles import Trouble, of_sqlite_code, of_sqlstate, trouble_o
         ("XX001", Trouble.UNWILLING),
     ],
 )
-def test_postgresql_errors_are_judged_by_their_sqlstate(code: str, trouble: Trouble | None):
+def test_postgresql_errors_are_classified_by_their_sqlstate(code: str, trouble: Trouble | None):
     error = lookup(code)("what it says does not matter")
 
     assert of_sqlstate(code) is trouble
@@ -97,7 +97,7 @@ def test_no_unknown_code_is_a_messages_own_fault(code: str):
         (sqlite3.SQLITE_TOOBIG, None),
     ],
 )
-def test_sqlite_errors_are_judged_by_their_code(code: int, trouble: Trouble | None):
+def test_sqlite_errors_are_classified_by_their_code(code: int, trouble: Trouble | None):
     assert of_sqlite_code(code) is trouble
 
 
@@ -160,7 +160,7 @@ def closed(path: Path) -> None:
         (constraint, None),
     ],
 )
-def test_errors_of_a_real_file_are_judged(
+def test_errors_of_a_real_file_are_classified(
     tmp_path: Path, fail: Callable[[Path], None], trouble: Trouble | None
 ):
     with pytest.raises(sqlite3.Error) as raised:

@@ -83,7 +83,7 @@ def test_key_that_stands_twice_is_refused_with_its_place(post, user, flow):
         ({"format": "colour"}, '"red"', 202),
     ],
 )
-def test_values_are_judged_as_they_are_written(post, user, rule, number, status):
+def test_values_are_checked_as_they_are_written(post, user, rule, number, status):
     grant(user, flow=make_loan_flow(schema={"properties": {"amount": rule}}))
 
     assert post(body=f'{{"amount": {number}}}'.encode()).status_code == status

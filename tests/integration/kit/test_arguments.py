@@ -113,7 +113,7 @@ def test_every_stub_that_is_taken_can_be_answered_with(option, value):
 
 
 @given(st.sampled_from(["method", "url", "answer", "times"]), VALUES)
-def test_every_stub_that_is_made_by_itself_is_judged_as_well(field, value):
+def test_every_stub_that_is_made_by_itself_is_checked_as_well(field, value):
     options: dict[str, Any] = {"method": "GET", "url": URL, "answer": Reply()}
 
     try:

@@ -85,10 +85,10 @@ def test_a_test_that_expects_a_call_without_a_stub_can_go_on(kit):
 def test_what_a_stub_raises_fails_the_test(kit):
     kit.configure(flow_of(get("https://a.example.org/"), network=True))
 
-    def judge(call):
+    def approve(call):
         assert call.headers["user-agent"] == "another"
 
-    kit.outside.get("https://a.example.org/", judge)
+    kit.outside.get("https://a.example.org/", approve)
 
     with pytest.raises(AssertionError, match="another"):
         kit.run("flow", {})

@@ -56,8 +56,8 @@ abstract class Attempts implements Work.Waiting {
     /** How long the next request may take. */
     abstract Duration requestTimeout();
 
-    /** Judges a 2xx. */
-    abstract Decision judge(Answer answer);
+    /** Decides on a 2xx. */
+    abstract Decision decide(Answer answer);
 
     /** What a 2xx is that is wrong. */
     abstract AsyncEngineException wrong(Answer answer);
@@ -217,7 +217,7 @@ abstract class Attempts implements Work.Waiting {
     }
 
     private void good(Answer answer) {
-        switch (judge(answer)) {
+        switch (decide(answer)) {
             case DONE -> done.complete(answer);
             case WRONG -> fail(wrong(answer));
             default -> {

@@ -36,7 +36,7 @@ final class AwaitAttempts extends Attempts {
     }
 
     @Override
-    Decision judge(Answer answer) {
+    Decision decide(Answer answer) {
         String status = answer.text("status");
         if (status.isEmpty()) {
             return Decision.WRONG;

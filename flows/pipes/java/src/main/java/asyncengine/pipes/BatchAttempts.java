@@ -42,7 +42,7 @@ final class BatchAttempts extends Attempts {
     }
 
     @Override
-    Decision judge(Answer answer) {
+    Decision decide(Answer answer) {
         return answer.json().containsKey("correlationIds") ? Decision.DONE : Decision.WRONG;
     }
 

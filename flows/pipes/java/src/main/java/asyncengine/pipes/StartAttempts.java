@@ -31,7 +31,7 @@ final class StartAttempts extends Attempts {
     }
 
     @Override
-    Decision judge(Answer answer) {
+    Decision decide(Answer answer) {
         return answer.text("correlationId").isEmpty() ? Decision.WRONG : Decision.DONE;
     }
 
