@@ -42,6 +42,13 @@ EACH_YEAR = "0 0 1 1 *"
 WAITS = "def run(message, context):\n    raise Wait(3600)\n"
 
 
+@pytest.fixture
+def standing_clock(monkeypatch) -> None:
+    """Let no further second come meanwhile, however slow the machine is."""
+    now = store().database.now()
+    monkeypatch.setattr(store().database, "now", lambda: now)
+
+
 def make_schedule(cron: str = EACH_YEAR, *, code: str = ECHO, **fields: Any) -> FlowSchedule:
     flow = Flow.objects.filter(name="flow").first() or make_flow(codes=[code])
     return FlowSchedule.objects.create(flow=flow, name="nightly", cron=cron, **fields)
@@ -59,6 +66,7 @@ def state_of(schedule: FlowSchedule) -> FlowScheduleState:
     return FlowScheduleState.objects.get(pk=schedule.pk)
 
 
+@pytest.mark.usefixtures("standing_clock")
 def test_a_time_that_has_come_starts_one_run_as_the_schedule_says():
     payload = '{"rate": 1.50, "n": 12345678901234567890123}'
     labels = {"of": "night", "schedule": "another"}
@@ -98,6 +106,7 @@ def test_a_schedule_that_has_started_waits_for_its_next_time():
         (EACH_SECOND, "all", 3),
     ],
 )
+@pytest.mark.usefixtures("standing_clock")
 def test_times_that_were_missed_become_what_the_schedule_says(cron: str, missed: str, runs: int):
     schedule = make_schedule(cron, missed=missed)
     let_come(schedule, 3)
@@ -284,6 +293,7 @@ def test_clusters_that_look_at_the_same_time_start_one_run():
     assert Run.objects.count() == 1
 
 
+@pytest.mark.usefixtures("standing_clock")
 def test_the_broker_queues_a_task_for_each_time_that_has_come(monkeypatch):
     schedule, watch = make_schedule(EACH_SECOND), ScheduleWatch()
     FlowScheduleState.objects.update(at=timezone.now() + timedelta(hours=1))
