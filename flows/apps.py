@@ -47,6 +47,7 @@ class FlowsConfig(AppConfig):
         from flows.models import AlertTarget
         from flows.monitoring import script_page
         from flows.store import flow_state
+        from flows.tasks import upgrading
         from flows.webhooks import secrets
         from scripts.extensions import (
             EncryptedColumns,
@@ -56,6 +57,7 @@ class FlowsConfig(AppConfig):
             rights_sources,
             sample_sources,
             secret_use_sources,
+            upgrades,
             use_sources,
         )
         from scripts.services.flow_states import readers
@@ -65,6 +67,7 @@ class FlowsConfig(AppConfig):
         secret_use_sources.append(secret_uses.uses_of)
         offer_sources.append(script_page.offers_of)
         impact_sources.append(script_page.impact_on)
+        upgrades.append(upgrading.upgrade_runs_of)
         rights_sources.append(configuring.script_rights)
         readers.append(flow_state.read)
         encrypted_columns.append(secrets.COLUMNS)

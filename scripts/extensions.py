@@ -78,6 +78,9 @@ secret_use_sources: list[Callable[[Collection[str], Any], Iterable[tuple[str, Us
 # an object with `flows` and `notes`, false where that is nothing. No more than one app answers.
 impact_sources: list[Callable[[Script, Collection[str], Any], Any]] = []
 
+# A script that was saved, and the user: has runs that wait go on with its newest version.
+upgrades: list[Callable[[Script, Any], None]] = []
+
 # A script and the user who asks -> what the user may do now that the script was saved anew.
 offer_sources: list[Callable[[Script, Any], Iterable[Use]]] = []
 
@@ -121,6 +124,12 @@ def uses_of_secrets(names: Collection[str], user: Any) -> list[tuple[str, Use]]:
 def offers_of(script: Script, user: Any) -> list[Use]:
     """Return what the user may do now that the script was saved anew, each with its address."""
     return [offer for source in offer_sources for offer in source(script, user)]
+
+
+def upgrade_runs_of(script: Script, user: Any) -> None:
+    """Have runs that wait go on with the newest version of the script."""
+    for upgrade in upgrades:
+        upgrade(script, user)
 
 
 def rights_to_scripts(user: Any) -> ScriptRights:

@@ -56,6 +56,7 @@ VERBS = (
     "reprocess many",
     "stop",
     "go on",
+    "upgrade",
     "discard",
     "erase",
     "change the state",

@@ -39,7 +39,8 @@ from flows.monitoring.impact import Impact, impact_of
 from flows.monitoring.refused_starts import in_words, refused_starts
 from flows.monitoring.step_cards import cards_of
 from flows.store import store
-from scripts.admin.confirmation import CONFIRMED
+from flows.tasks.upgrading import upgrade_waiting
+from scripts.admin.confirmation import CONFIRMED, wants_upgrade
 from scripts.admin.conflicts import CONFLICT, OUTCOME, SEEN, ConflictAdmin, last_change
 from scripts.admin.dialogs import is_part
 from scripts.admin.site import site
@@ -401,9 +402,13 @@ def _save(request: HttpRequest, pane: Pane, form: Any) -> None:
         row.save()
         change = {"name": "step", "object": str(row), "fields": form.changed_data}
         found.log_change(request, row.flow, [{"changed": change}])
+        if wants_upgrade(request):
+            upgrade_waiting(row.flow, user=request.user)
         return
     found.save_model(request, row, form, change=True)
     found.log_change(request, row, found.construct_change_message(request, form, [], False))
+    if wants_upgrade(request):
+        found.upgrade_runs(request, row)
 
 
 def _fresh(obj: Model) -> Any:

@@ -103,9 +103,16 @@ class Impact:
     flows: list[TouchedFlow] = field(default_factory=list)
     # Sentences for the user who is about to save.
     notes: list[str] = field(default_factory=list)
+    # Whether the flows get a new version by it.
+    makes_version: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.notes)
+
+    @property
+    def offers_upgrade(self) -> bool:
+        """Whether runs under way can go on with the version that it makes."""
+        return self.makes_version and bool(self.under_way or self.waiting)
 
     @property
     def under_way(self) -> int:
@@ -190,7 +197,7 @@ def _of_flow(flow: Flow, changed: set[str], new: Any) -> Impact:
         notes.append("Callers of the API that start more runs are refused with 429.")
     if "max_age" in changed and use.under_way:
         notes.append("Runs under way that are older are not redelivered any more.")
-    return Impact([use], notes)
+    return Impact([use], notes, makes_version="steps" in changed)
 
 
 def _is_shorter(old: Any, new: Any, name: str) -> bool:
@@ -246,7 +253,7 @@ def _of_script(script: Script, changed: set[str]) -> Impact:
         return Impact()
     used_by = Flow.objects.filter(steps__script=script).distinct()
     flows = [each for each in touched(used_by) if each.is_in_use]
-    return Impact(flows, [KEPT_VERSION] if flows else [])
+    return Impact(flows, [KEPT_VERSION] if flows else [], makes_version=True)
 
 
 # --- deletions ---------------------------------------------------------------------------------

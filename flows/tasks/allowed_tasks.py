@@ -36,6 +36,7 @@ ENGINE_TASKS = frozenset(
         "flows.tasks.reprocessing.advance",
         "flows.tasks.retention.purge",
         "flows.tasks.run_texts.gather",
+        "flows.tasks.upgrading.go_on",
         "flows.tasks.webhooks.send",
     }
 )

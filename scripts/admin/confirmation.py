@@ -22,6 +22,13 @@ else:
 
 # The fields of a page that the user has confirmed, or wants to edit further.
 CONFIRMED, EDITS = "_confirmed", "_edit"
+# What becomes of runs under way: the field, and its value where those that wait are to go on with
+# the version that the save makes.
+RUNS, NEWEST = "_runs", "newest"
+
+
+def wants_upgrade(request: HttpRequest) -> bool:
+    return CONFIRMED in request.POST and request.POST.get(RUNS) == NEWEST
 
 
 class ConfirmationAdmin(Base):
@@ -33,6 +40,14 @@ class ConfirmationAdmin(Base):
         The names of the prefixes of rows stand for the rows.
         """
         return None
+
+    def upgrade_runs(self, request: HttpRequest, obj: Any) -> None:
+        """Have runs that wait go on with the version that the save has made."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if change and wants_upgrade(request):
+            self.upgrade_runs(request, form.instance)
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(request, *args, **kwargs)

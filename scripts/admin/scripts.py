@@ -25,7 +25,7 @@ from scripts.admin.trial_page import FIRST_CODE, TrialAdmin
 from scripts.admin.versions import VersionInline, links_to_uses
 from scripts.dotted_path import callables_are_on
 from scripts.examination.faults import script_faults
-from scripts.extensions import ScriptRights, impact_on, offers_of, uses_of
+from scripts.extensions import ScriptRights, impact_on, offers_of, upgrade_runs_of, uses_of
 from scripts.grants import missing_to_save
 from scripts.models import Language, Script
 
@@ -148,6 +148,9 @@ class ScriptAdmin(DeletionAdmin, TrialAdmin, ChangedByUse, ConfigurationAdmin):
 
     def impact_of(self, request: HttpRequest, obj: Any, changed: set[str], new: Any) -> Any:
         return impact_on(obj, changed, request.user)
+
+    def upgrade_runs(self, request: HttpRequest, obj: Any) -> None:
+        upgrade_runs_of(obj, request.user)
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(request, *args, **kwargs)

@@ -144,7 +144,7 @@ def test_every_path_that_has_moved_leads_to_a_task_of_the_engine():
                 "erasing.go_on",
                 "flow_schedules.start_due",
             ),
-            *("run_texts.gather", "webhooks.send"),
+            *("run_texts.gather", "upgrading.go_on", "webhooks.send"),
         )
     }
     assert set(MOVED.values()) == (ENGINE_TASKS - newer) | {REFUSE, BENCH_TASK}

@@ -10,11 +10,23 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from flows.models import Flow, FlowTotals, Queue, QueueState, Run, Step
+from flows import engine
+from flows.models import (
+    AuditEntry,
+    Flow,
+    FlowTotals,
+    Message,
+    Queue,
+    QueueState,
+    Run,
+    Step,
+)
 from flows.monitoring.impact import KEPT_VERSION, callers_of, impact_of
 from scripts.models import Script
+from tests.builders import ECHO, make_flow
 from tests.integration.admin.pages import form_data, hidden_fields
 from tests.integration.admin.world import make_run
+from tests.integration.api.helpers import work_tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -100,6 +112,30 @@ def test_question_shows_counts_the_difference_and_what_becomes_of_runs(client, b
     assert re.findall(r'text-right">([\d,]+)</td>', html) == ["3", "12", "264"]
     assert KEPT_VERSION in html
     assert "    return {'a': 1}</td>" in html
+
+
+@pytest.mark.parametrize(("chosen", "number"), [("newest", 2), ("", 1)])
+def test_the_user_chooses_whether_runs_that_wait_go_on_with_the_new_version(
+    client, superuser, chosen, number
+):
+    flow = make_flow(codes=[ECHO])
+    engine.start("flow", {})
+    code = "def run(message, context):\n    return {'payload': 2}"
+
+    question = send(client, flow.steps.get().script, code=code)
+    sent = hidden_fields(question) | {"_confirmed": "", "_runs": chosen}
+    saved = client.post(question.request["PATH_INFO"], sent)
+    work_tasks()
+
+    assert 'name="_runs" value="newest"' in question.content.decode()
+    assert saved.status_code == 302
+    assert Message.objects.get().step.flow_version.number == number
+    upgrades = AuditEntry.objects.filter(verb="upgrade", name="flow").values_list("actor")
+    assert list(upgrades) == ([(superuser.username,)] if chosen else [])
+
+
+def test_a_change_without_a_new_version_has_no_such_choice(client, busy):
+    assert 'name="_runs"' not in send(client, busy.flow, active="").content.decode()
 
 
 def test_user_goes_on_editing_with_everything_that_was_entered(client, busy):

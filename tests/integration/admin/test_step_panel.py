@@ -16,6 +16,8 @@ from flows import engine
 from flows.admin.step_forms import default_name
 from flows.models import Consumer, Flow, FlowTotals, Message, Queue, QueueState, Step
 from scripts.models import Script
+from tests.builders import ECHO, make_flow
+from tests.integration.api.helpers import work_tasks
 
 PART = {"HX-Request": "true"}
 JAVASCRIPT = "const message = context.Data;\n\nsetData(message);\n"
@@ -283,6 +285,33 @@ def test_a_change_that_touches_runs_is_asked_about_first(client, world, part, va
     assert 'name="_confirmed"' in question.content.decode()
     assert saved.status_code == 200
     assert len(pane["obj"].history.all()) == len(before) + 1
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("script", {"code": "def run(message, context): return {}"}),
+        ("step", {"threads": "7"}),
+        ("queue", {"size": "0"}),
+    ],
+)
+def test_runs_that_wait_go_on_with_the_version_that_the_panel_saves_if_that_is_chosen(
+    client, part, values
+):
+    flow = make_flow(codes=[ECHO])
+    engine.start("flow", {})
+    save = address("save_step", flow, flow.steps.get().pk, part)
+    shown = client.get(address("step", flow, flow.steps.get().pk), headers=PART)
+    pane = {pane["name"]: pane for pane in shown.context["panes"]}[part]
+    data = {f.html_name: f.value() for f in pane["form"] if f.value() not in (None, False)}
+    data |= {"_seen": pane["seen_state"]} | values
+
+    question = client.post(save, data, headers=PART).content.decode()
+    client.post(save, data | {"_confirmed": "", "_runs": "newest"}, headers=PART)
+    work_tasks()
+
+    assert ('name="_runs"' in question) is (part != "queue")
+    assert Message.objects.get().step.flow_version.number == (1 if part == "queue" else 2)
 
 
 # Moving

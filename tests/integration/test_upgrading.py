@@ -1,0 +1,215 @@
+"""Runs that wait go on with the newest version of their flow, where a save has said so."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from flows import engine
+from flows.models import AuditEntry, DeadLetter, Flow, Message, Queue, Run, Step, StepRun
+from flows.monitoring.conservation import check
+from flows.tasks import upgrading
+from tests.builders import ECHO, make_flow, make_script, work, work_until_idle
+from tests.integration.api.helpers import work_tasks
+
+pytestmark = pytest.mark.django_db
+
+MARKS = """
+def run(message, context):
+    message["payload"].setdefault("seen", []).append("{0}")
+    return message
+"""
+
+
+def save(flow: Flow, *numbers: int, mark: str = "new", upgrades: bool = True) -> None:
+    """Give the scripts of these steps new code, as a save in the admin does."""
+    with transaction.atomic():
+        for number in numbers:
+            script = flow.steps.get(position=number).script
+            script.code = MARKS.format(mark)
+            script.save()
+        if upgrades:
+            upgrading.upgrade_waiting(flow, user=None)
+
+
+def seen(run: Any) -> list[str]:
+    return json.loads(Run.objects.get(pk=run).result or "")["payload"]["seen"]
+
+
+@pytest.fixture
+def flow() -> Flow:
+    return make_flow(codes=[MARKS.format("old")] * 3)
+
+
+def start(flow: Flow, **options: Any) -> Any:
+    return engine.start(flow.name, {}, **options).correlation_id
+
+
+def test_a_run_that_waits_goes_on_with_the_new_version_and_one_that_is_started_later_has_it(flow):
+    before = start(flow)
+    save(flow, 0, 1, 2)
+    after = start(flow)
+
+    work_tasks()
+    work_until_idle(flow)
+
+    assert seen(before) == seen(after) == ["new", "new", "new"]
+    attempts = StepRun.objects.filter(run=before).order_by("finished_at")
+    assert {each.step.flow_version.number for each in attempts} == {2}
+    assert AuditEntry.objects.get(verb="upgrade").after == {"version": 2}
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
+def test_without_the_choice_a_run_finishes_on_its_version(flow):
+    run = start(flow)
+
+    save(flow, 0, 1, 2, upgrades=False)
+    work_tasks()
+    work_until_idle(flow)
+
+    assert seen(run) == ["old", "old", "old"]
+
+
+def test_what_was_done_stays_and_the_next_step_is_that_of_the_new_version(flow):
+    run = start(flow)
+    engine.pause(flow.steps.get(position=1).queue)
+    work("flow-0")
+
+    save(flow, 0, 1, 2)
+    work_tasks()
+    engine.resume(flow.steps.get(position=1).queue)
+    work_until_idle(flow)
+
+    assert seen(run) == ["old", "new", "new"]
+
+
+def test_a_message_that_failed_and_waits_for_its_next_delivery_gets_the_mended_script():
+    code = "def run(message, context):\n    raise ValueError\n"
+    hour = timedelta(hours=1)
+    flow = make_flow(codes=[code], backoff_initial=hour, backoff_max=hour)
+    run = start(flow)
+    work("flow-0")
+    assert Message.objects.get().deliveries == 1
+
+    save(flow, 0)
+    work_tasks()
+    Message.objects.update(available_at=timezone.now() - timedelta(seconds=1))
+    work_until_idle(flow)
+
+    assert seen(run) == ["new"]
+    assert not DeadLetter.objects.exists()
+
+
+def test_a_delayed_start_begins_with_the_new_version(flow):
+    run = start(flow, start_at=timezone.now() + timedelta(hours=1))
+
+    save(flow, 0, 1, 2)
+    work_tasks()
+    Message.objects.update(available_at=timezone.now() - timedelta(seconds=1))
+    work_until_idle(flow)
+
+    assert seen(run) == ["new", "new", "new"]
+
+
+def renamed(flow: Flow) -> None:
+    Step.objects.filter(flow=flow, position=0).update(name="other")
+
+
+def in_another_queue(flow: Flow) -> None:
+    queue = Queue.objects.create(name="other")
+    Step.objects.filter(flow=flow, position=0).update(queue=queue)
+
+
+def behind_another_step(flow: Flow) -> None:
+    for step in flow.steps.order_by("-position"):
+        step.position += 1
+        step.save()
+    Step.objects.create(
+        flow=flow,
+        position=0,
+        name="before",
+        script=make_script("before", ECHO),
+        queue=Queue.objects.create(name="before"),
+    )
+
+
+@pytest.mark.parametrize("change", [renamed, in_another_queue, behind_another_step])
+def test_a_message_whose_step_is_no_longer_there_finishes_on_its_version(flow, change):
+    run = start(flow)
+
+    change(flow)
+    save(flow, 1, 2)
+    work_tasks()
+    for name in ("flow-0", "flow-1", "flow-2"):
+        work(name)
+
+    assert seen(run) == ["old", "old", "old"]
+    assert Run.objects.get(pk=run).started_at is not None
+
+
+def test_a_script_that_waits_goes_on_with_the_state_that_it_knows():
+    code = "def run(message, context):\n    if not context.waits:\n        raise Wait(0, state=1)\n"
+    code += "    return {'payload': {'seen': ['old', context.wait_state]}}\n"
+    flow = make_flow(codes=[code])
+    run = start(flow)
+    work("flow-0")
+    assert Message.objects.get().waiting
+
+    save(flow, 0)
+    work_tasks()
+    work_until_idle(flow)
+
+    assert seen(run) == ["old", 1]
+
+
+def test_many_messages_are_moved_by_several_tasks_and_each_once(flow, monkeypatch):
+    monkeypatch.setattr(upgrading, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(upgrading, "BATCH", 10)
+    other = make_flow("other", codes=[ECHO])
+    runs = [start(flow) for _ in range(35)]
+    start(other)
+
+    save(flow, 0, 1, 2)
+    assert work_tasks() > 4
+    steps = Counter(Message.objects.values_list("step__flow_version__number", flat=True))
+    work_until_idle(flow)
+
+    assert steps == {2: 35, 1: 1}
+    assert {tuple(seen(run)) for run in runs} == {("new", "new", "new")}
+
+
+def test_a_second_upgrade_takes_up_what_the_first_has_moved_meanwhile(flow):
+    run = start(flow)
+    save(flow, 0, mark="second")
+    save(flow, 0, mark="third")
+
+    work_tasks()
+    work_until_idle(flow)
+
+    assert seen(run)[0] == "third"
+
+
+def test_branches_of_a_run_go_on_with_the_new_version_and_come_together():
+    fan_out = "def run(message, context):\n    return [{'payload': each} for each in range(3)]\n"
+    collect = "def run(message, context):\n    return {'payload': {'seen': message['payload']}}\n"
+    flow = make_flow(codes=[fan_out, ECHO, collect])
+    flow.steps.filter(position=2).update(join=True)
+    run = start(flow)
+    work("flow-0")
+    assert Message.objects.count() == 3
+
+    script = flow.steps.get(position=1).script
+    with transaction.atomic():
+        script.code = "def run(message, context):\n    return {'payload': 'new'}\n"
+        script.save()
+        upgrading.upgrade_runs_of(script, None)
+    work_tasks()
+    work_until_idle(flow)
+
+    assert seen(run) == ["new", "new", "new"]
