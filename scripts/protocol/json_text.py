@@ -15,10 +15,11 @@ MAX_DEPTH = 200
 # Python reads and writes no integers with more digits.
 MAX_DIGITS = 4300
 
-_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_ALL_BUT_BRACKETS = re.compile(_STRING + rb'|[^\[\]{}"]+', re.DOTALL)
-_LONG_INTEGER = re.compile(_STRING + rb"|(?<![\d.eE+])\d{%d,}" % (MAX_DIGITS + 1), re.DOTALL)
-_PIECE = re.compile(rb"(" + _STRING + rb")|([\[{])|([\]}])|(,)", re.DOTALL)
+# One without an end goes to that of the text, or each quote in it would be tried as a beginning.
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
+_ALL_BUT_BRACKETS = re.compile(STRING + rb'|[^\[\]{}"]+', re.DOTALL)
+_LONG_INTEGER = re.compile(STRING + rb"|(?<![\d.eE+])\d{%d,}" % (MAX_DIGITS + 1), re.DOTALL)
+_PIECE = re.compile(rb"(" + STRING + rb")|([\[{])|([\]}])|(,)", re.DOTALL)
 _STEPS = [1 if chr(byte) in "[{" else -1 if chr(byte) in "]}" else 0 for byte in range(256)]
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _MAX_PLACE_LENGTH = 200

@@ -14,6 +14,8 @@ from typing import Any
 
 import orjson
 
+from scripts.protocol.json_text import STRING
+
 # The identity of a number -> the number, which keeps the identity its own, and its writing.
 Numerals = dict[int, tuple[Any, str]]
 
@@ -23,7 +25,7 @@ _AT_RISK = re.compile(
     rb"[\[:,\s](?=[-\d])"
     rb"(?:-0(?![.\d])|-?(?:\d[\d.]{15}|\d++(?:[eE]|\.\d++(?:(?<=0)|[eE]))|0\.00000))"
 )
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = re.compile(STRING, re.DOTALL)
 # The integers that orjson writes.
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _BLANKS = b" \t\n\r"

@@ -32,6 +32,8 @@ REFUSED = {
     "key twice, escaped": b'{"a": 1, "\\u0061": 2}',
     "key twice, and a colon escaped": b'{"a": 1, "a": "\\u003a"}',
     "number of 5,000 digits": b'{"a": 0.' + b"1" * 5000 + b"}",
+    # Read anew from each quote it would take hours.
+    "deep, and a string without an end": b'{"a":' + b"[" * 201 + b'"' + b'\\"' * 500_000,
 }
 
 

@@ -96,6 +96,16 @@ def test_the_place_is_short_however_long_the_keys_are() -> None:
     assert len(place_deeper_than(text, 2)) < 300
 
 
+def test_a_string_without_an_end_is_read_once_however_many_quotes_it_has() -> None:
+    # Read anew from each of them it would take hours.
+    text = b"[" * 9 + b'"' + b'\\"' * 2_000_000
+
+    assert depth_of(text) == 9
+    assert is_deeper_than(text, 8)
+    assert place_deeper_than(text, 8) == "$" + "[0]" * 8
+    assert not has_long_integer(text)
+
+
 @pytest.mark.parametrize(
     ("text", "has_one"),
     [

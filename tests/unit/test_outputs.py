@@ -102,6 +102,11 @@ def test_an_output_of_any_depth_is_a_fault_and_raises_nothing(levels: int) -> No
     assert "deep" in str(fault('{"a":' * levels + "1" + "}" * levels, is_last=True))
 
 
+def test_a_deep_output_with_a_string_without_an_end_is_judged_at_once() -> None:
+    # Read anew from each quote it would hold its worker for hours.
+    assert "deep" in str(fault("[" * 300 + '"' + '\\"' * 2_000_000))
+
+
 def test_a_step_may_pass_on_what_it_got_however_deep() -> None:
     joined = message(nested(MAX_DEPTH + 5))
 
