@@ -10,8 +10,14 @@ from uuid import UUID
 import orjson
 
 from flows.errors import PayloadInvalid
-from scripts.protocol.json_layout import member, path_step, place_at, with_member
-from scripts.protocol.json_text import MAX_DEPTH, MAX_DIGITS, is_deeper_than, place_deeper_than
+from scripts.protocol.json_layout import Way, member, path_of, place_at, with_member
+from scripts.protocol.json_text import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    is_deeper_than,
+    place_deeper_than,
+    shortened,
+)
 from scripts.protocol.numerals import may_change
 from scripts.protocol.strict_json import Refused, read_exactly
 
@@ -116,18 +122,18 @@ def find_nul(value: Any) -> str | None:
 
     It uses a list, not recursion: a value may be nested as deep as the parser allows.
     """
-    todo: list[tuple[str, Any]] = [("$", value)]
+    todo: list[tuple[Way, Any]] = [(None, value)]
     while todo:
-        path, item = todo.pop()
+        way, item = todo.pop()
         if isinstance(item, str) and "\0" in item:
-            return path
+            return shortened(path_of(way))
         if isinstance(item, dict):
             for key in item:
                 if "\0" in key:
-                    return path + path_step(key)
-            todo.extend((path + path_step(key), child) for key, child in item.items())
+                    return shortened(path_of((way, key)))
+            todo.extend(((way, key), child) for key, child in item.items())
         elif isinstance(item, list):
-            todo.extend((f"{path}[{index}]", child) for index, child in enumerate(item))
+            todo.extend(((way, index), child) for index, child in enumerate(item))
     return None
 
 

@@ -17,7 +17,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.functional import LazyObject, Promise
 
 from flows.errors import PayloadInvalid
-from scripts.protocol.json_layout import path_step
+from scripts.protocol.json_layout import Way, path_of
 from scripts.protocol.json_text import MAX_DEPTH, shortened
 
 # Python's limit on digits is higher than that of doubles, and raises another error.
@@ -59,34 +59,34 @@ def _written_with_care(payload: Any, error: Exception) -> bytes:
     """Write a plain copy of the payload. The first value that cannot be copied is the fault."""
     holder: list[Any] = []
     # It uses a list, not recursion: a payload may be nested deeper than Python calls.
-    todo: list[_Place] = [_Place("$", payload, holder, None, frozenset())]
+    todo: list[_Place] = [_Place(None, payload, holder, None, frozenset())]
     while todo:
         place = todo.pop()
         try:
             todo.extend(reversed(list(_copy(place))))
         except _Fault as fault:
-            raise _refusal(place.path, str(fault)) from error
+            raise _refusal(place.way, str(fault)) from error
         except Exception as raised:
             detail = f"cannot be read: {type(raised).__name__}: {raised}"
-            raise _refusal(place.path, detail) from raised
+            raise _refusal(place.way, detail) from raised
     try:
         return _written(holder[0])
     except (TypeError, ValueError, RecursionError) as again:
         raise PayloadInvalid(f"The payload is not JSON: {again}") from again
 
 
-def _refusal(path: str, detail: str) -> PayloadInvalid:
-    path = shortened(path)
+def _refusal(way: Way, detail: str) -> PayloadInvalid:
+    path = shortened(path_of(way))
     return PayloadInvalid(f"{path} {detail}.", errors=[{"path": path, "detail": detail}])
 
 
 class _Place:
-    """A value, its path, the container of its copy, and the containers around it."""
+    """A value, the way to it, the container of its copy, and the containers around it."""
 
     def __init__(
-        self, path: str, value: Any, into: Any, key: str | None, around: frozenset[int]
+        self, way: Way, value: Any, into: Any, key: str | None, around: frozenset[int]
     ) -> None:
-        self.path = path
+        self.way = way
         self.value = value
         self.into = into
         self.key = key
@@ -98,8 +98,8 @@ class _Place:
         else:
             self.into[self.key] = copy
 
-    def below(self, step: str, value: Any, into: Any, key: str | None) -> _Place:
-        return _Place(self.path + step, value, into, key, self.around | {id(self.value)})
+    def below(self, step: str | int, value: Any, into: Any, key: str | None) -> _Place:
+        return _Place((self.way, step), value, into, key, self.around | {id(self.value)})
 
 
 def _copy(place: _Place) -> Iterator[_Place]:
@@ -120,7 +120,7 @@ def _copy(place: _Place) -> Iterator[_Place]:
         yield from _members(place, value, copy)
     else:
         for index, item in enumerate(value):
-            yield place.below(f"[{index}]", item, copy, None)
+            yield place.below(index, item, copy, None)
 
 
 def _members(place: _Place, value: Mapping[Any, Any], copy: dict[str, Any]) -> Iterator[_Place]:
@@ -130,7 +130,7 @@ def _members(place: _Place, value: Mapping[Any, Any], copy: dict[str, Any]) -> I
             raise _Fault(f"has the key {key!r} twice")
         # The members stand in their order, whenever they are filled.
         copy[key] = None
-        yield place.below(path_step(key), item, copy, key)
+        yield place.below(key, item, copy, key)
 
 
 def _key(key: Any) -> str:

@@ -1,34 +1,38 @@
-"""Finds the line of a JSON text on which each of its values begins."""
+"""Finds the lines of a JSON text on which some of its values begin."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 _PIECE = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+|\n')
 
 
-def lines_of(text: str, root: str = "$") -> dict[str, int]:
-    """Return the line, from 1, of every value by its path: `$.payload.items[0].name`.
+def lines_of(text: str, paths: Collection[str], root: str = "$") -> dict[str, int]:
+    """Return the line, from 1, of each value with one of these paths: `$.payload.items[0].name`.
 
     `root` is the path of the whole value. A member begins at its name. Where the text is not JSON,
     or nested very deep, only the lines before that place are known.
     """
-    walk = _Walk(text)
+    walk = _Walk(text, paths)
     with contextlib.suppress(StopIteration, RecursionError, ValueError):
         walk.value(root, *next(walk.pieces))
     return walk.lines
 
 
 class _Walk:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, paths: Collection[str]) -> None:
         self.pieces = _pieces(text)
         self.lines: dict[str, int] = {}
+        self._paths = paths
+        # The paths of all values, written out, may be far longer than the text.
+        self._longest = max(map(len, paths), default=0)
 
     def value(self, path: str, piece: str, line: int) -> None:
-        self.lines[path] = line
+        if path in self._paths:
+            self.lines[path] = line
         if piece == "{":
             self._members(path)
         elif piece == "[":
@@ -42,7 +46,7 @@ class _Walk:
                 continue
             next(self.pieces)  # the colon
             member, _ = next(self.pieces)
-            self.value(f"{path}.{json.loads(piece)}", member, line)
+            self.value(self._below(path, f".{json.loads(piece)}"), member, line)
 
     def _items(self, path: str) -> None:
         index = 0
@@ -50,8 +54,11 @@ class _Walk:
             if piece == "]":
                 return
             if piece != ",":
-                self.value(f"{path}[{index}]", piece, line)
+                self.value(self._below(path, f"[{index}]"), piece, line)
                 index += 1
+
+    def _below(self, path: str, step: str) -> str:
+        return path if len(path) > self._longest else path + step
 
 
 def _pieces(text: str) -> Iterator[tuple[str, int]]:

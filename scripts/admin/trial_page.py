@@ -180,7 +180,8 @@ def _heading(trial: Trial) -> str:
 def _described(trial: Trial, sample: str, root: str) -> dict[str, Any]:
     output = None if trial.output is None else pretty_json(trial.output)
     # The faults are those of the output where there is one, else of the message.
-    lines = lines_of(sample, root) if output is None else lines_of(output)
+    paths = {fault["path"] for fault in trial.faults}
+    lines = lines_of(sample, paths, root) if output is None else lines_of(output, paths)
     faults = [fault | {"line": lines.get(fault["path"])} for fault in trial.faults]
     return {
         "output": output,

@@ -15,12 +15,16 @@ import json
 import re
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import TypeAlias
 
 import orjson
 
 _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}:,]|[^\s\[\]{}:,"]+', re.DOTALL)
 _NAME = re.compile(r"[^\W\d]\w*")
 _INDENT = "  "
+# The way to a value: the way to what it is in, and its step there; None for the whole. The paths of
+# all values of a text, written out, may be far longer than the text.
+Way: TypeAlias = "tuple[Way, str | int] | None"
 # The depth that orjson reads. Each level indents its lines further: ten times this depth takes
 # megabytes.
 _MAX_DEPTH = 1024
@@ -153,6 +157,15 @@ class _Walk:
 
     def path(self) -> str:
         return "$" + "".join(path_step(step) for step in self._steps if step is not None)
+
+
+def path_of(way: Way) -> str:
+    """Return the path of the value that a way leads to: `$.items[2].name`."""
+    steps = []
+    while way is not None:
+        way, step = way
+        steps.append(path_step(step))
+    return "$" + "".join(reversed(steps))
 
 
 def path_step(step: str | int) -> str:

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from math import isinf
 from typing import Any
 
-from scripts.protocol.json_layout import path_step
+from scripts.protocol.json_layout import Way, path_of
 from scripts.protocol.json_text import MAX_DIGITS, shortened
 from scripts.protocol.numerals import decimal
 
@@ -122,17 +122,14 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _refused(root: Any) -> Refused:
-    todo: list[tuple[str, Any]] = [("$", root)]
+    todo: list[tuple[Way, Any]] = [(None, root)]
     while todo:
-        place, value = todo.pop()
+        way, value = todo.pop()
         if isinstance(value, _Fault):
-            place += "" if value.key is None else path_step(value.key)
-            return Refused(shortened(place), value.detail)
-        if isinstance(value, dict):
-            members = [(place + path_step(key), item) for key, item in value.items()]
-            todo.extend(reversed(members))
-        elif isinstance(value, list):
-            items = [(f"{place}[{index}]", item) for index, item in enumerate(value)]
-            todo.extend(reversed(items))
+            way = way if value.key is None else (way, value.key)
+            return Refused(shortened(path_of(way)), value.detail)
+        if isinstance(value, dict | list):
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            todo.extend(reversed([((way, step), item) for step, item in parts]))
     # The object with the fault stands under a key that itself stands twice.
     return Refused("$", "has a key that stands twice in one object")

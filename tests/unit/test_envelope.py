@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from decimal import Decimal
 from uuid import UUID
 
@@ -110,6 +111,32 @@ def test_the_place_of_what_is_refused_is_named(raw, place):
         parse_payload(raw)
 
     assert [fault["path"] for fault in refusal.value.errors] == [place]
+
+
+MEMBERS = {str(n): 1 for n in range(2000)}
+ENDING = json.dumps(MEMBERS).encode()[1:] + b"}"
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda: parse_payload(b'{"%s":{"a":1e999,%s' % (b"k" * 100_000, ENDING)),
+        lambda: parse_payload(b'{"%s":{"a":"\\u0000",%s' % (b"k" * 100_000, ENDING)),
+        lambda: write_payload({"k" * 100_000: {**MEMBERS, "a": object()}}),
+    ],
+    ids=["number", "NUL", "Python"],
+)
+def test_a_long_key_around_what_is_refused_takes_no_memory_for_each_member(refused):
+    tracemalloc.start()
+    try:
+        with pytest.raises(PayloadInvalid) as refusal:
+            refused()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most < 10_000_000
+    assert len(refusal.value.errors[0]["path"]) < 300
 
 
 @given(objects())

@@ -1,3 +1,5 @@
+import tracemalloc
+
 from scripts.admin.json_lines import lines_of
 
 TEXT = """\
@@ -18,7 +20,7 @@ TEXT = """\
 
 
 def test_every_value_is_found_on_the_line_where_it_begins():
-    assert lines_of(TEXT) == {
+    lines = {
         "$": 1,
         "$.payload": 2,
         "$.payload.na}me": 3,
@@ -31,12 +33,34 @@ def test_every_value_is_found_on_the_line_where_it_begins():
         "$.rest": 11,
     }
 
+    assert lines_of(TEXT, lines.keys() | {"$.nowhere"}) == lines
+    assert lines_of(TEXT, ["$.payload.items[1]"]) == {"$.payload.items[1]": 5}
+
 
 def test_a_part_has_the_path_of_what_it_is_a_part_of():
-    assert lines_of('\n[\n"a"]', root="$.payload") == {"$.payload": 2, "$.payload[0]": 3}
+    lines = {"$.payload": 2, "$.payload[0]": 3}
+
+    assert lines_of('\n[\n"a"]', lines, root="$.payload") == lines
 
 
 def test_of_what_is_not_json_or_too_deep_the_beginning_is_known():
-    assert lines_of('{"a": [\n1, ') == {"$": 1, "$.a": 1, "$.a[0]": 2}
-    assert lines_of("") == {}
-    assert lines_of("[" * 100_000)["$[0]"] == 1
+    known = {"$": 1, "$.a": 1, "$.a[0]": 2}
+
+    assert lines_of('{"a": [\n1, ', {*known, "$.a[1]"}) == known
+    assert lines_of("", ["$"]) == {}
+    assert lines_of("[" * 100_000, ["$[0]"]) == {"$[0]": 1}
+
+
+def test_long_names_of_values_around_others_take_no_memory_for_each():
+    members = ",".join(f'"{n}":1' for n in range(2000))
+    text = f'{{"{"k" * 100_000}":{{{members}}}, "a":\n1}}'
+
+    tracemalloc.start()
+    try:
+        lines = lines_of(text, ["$.a"])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert lines == {"$.a": 1}
+    assert most < 50_000_000
