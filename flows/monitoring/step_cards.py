@@ -21,7 +21,7 @@ MOST_COUNTED = 1_000
 SHORT_NAMES = {"python": "PY", "javascript": "JS", "callable": "FN"}
 # What the code of a step that fans out has: it returns, or sets, a list.
 RETURNS_LIST = {
-    "python": re.compile(r"^\s+return\s+(\[|list\()", re.MULTILINE),
+    "python": re.compile(r"^[ \t]+return[ \t]+(\[|list\()", re.MULTILINE),
     "javascript": re.compile(r"\bsetData\(\s*(\[|[\w.$]+\.(map|filter|flatMap)\()"),
 }
 

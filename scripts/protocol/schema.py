@@ -33,6 +33,9 @@ _PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
 # A schema that a process keeps for long may have small patterns only. Some that look harmless take
 # megabytes compiled, such as a character class of all letters, 200 times.
 _PLAIN_PATTERNS = jsonschema_rs.RegexOptions(size_limit=128 << 10, dfa_size_limit=128 << 10)
+_SMALL_PATTERNS = jsonschema_rs.FancyRegexOptions(
+    backtrack_limit=10_000, size_limit=128 << 10, dfa_size_limit=128 << 10
+)
 
 
 class SchemaInvalid(Exception):
@@ -50,6 +53,14 @@ def compile_plain(text: str) -> jsonschema_rs.Validator:
     for others, too.
     """
     return _compiled(text, _PLAIN_PATTERNS)
+
+
+def compile_pattern(pattern: str) -> jsonschema_rs.Validator:
+    """Compile a pattern alone, a small one, which gives up early where it looks back or ahead.
+
+    Raises SchemaInvalid.
+    """
+    return _compiled(json.dumps({"pattern": pattern}), _SMALL_PATTERNS)
 
 
 def require_bounded(size: SchemaSize) -> None:

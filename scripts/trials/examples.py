@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,10 @@ from scripts.trials.pattern_text import text_matching
 
 DEEPEST = 6
 MOST_ITEMS = 100
+# A schema that refers to itself many times would have an example without end. A text counts as one
+# more part for each of this number of characters.
+MOST_PARTS = 3000
+TEXT_PART = 32
 
 _FORMATS = {
     "date": "2026-01-31",
@@ -33,18 +38,25 @@ def example_payload(schema: Any) -> Any:
 class _Examples:
     def __init__(self, root: Any) -> None:
         self._root = root
+        self._parts = 0
 
     def of(self, schema: Any, depth: int) -> Any:
-        if not isinstance(schema, dict) or depth > DEEPEST:
+        self._parts += 1
+        if not isinstance(schema, dict) or depth > DEEPEST or self._parts > MOST_PARTS:
             return {}
         schema = self._resolved(schema, depth)
         for given in ("default", "const", "example"):
             if given in schema:
-                return schema[given]
+                return self._counted(schema[given])
         for choices in ("examples", "enum"):
             if isinstance(schema.get(choices), list) and schema[choices]:
-                return schema[choices][0]
-        return self._of_type(_type_of(schema), schema, depth)
+                return self._counted(schema[choices][0])
+        made = self._of_type(_type_of(schema), schema, depth)
+        return self._counted(made) if isinstance(made, str) else made
+
+    def _counted(self, value: Any) -> Any:
+        self._parts += len(json.dumps(value)) // TEXT_PART
+        return value
 
     def _of_type(self, kind: Any, schema: dict[str, Any], depth: int) -> Any:
         makers: dict[str, Callable[[], Any]] = {
@@ -63,7 +75,7 @@ class _Examples:
         others = schema.get("additionalProperties", {})
         given = schema.get("required")
         required: list[Any] = given if isinstance(given, list) else []
-        if depth >= DEEPEST:
+        if depth >= DEEPEST or self._parts > MOST_PARTS:
             # A schema may refer to itself.
             fields = {name: each for name, each in fields.items() if name in required}
         made = {name: self.of(each, depth + 1) for name, each in fields.items()}
@@ -74,7 +86,8 @@ class _Examples:
 
     def _items(self, schema: dict[str, Any], depth: int) -> list[Any]:
         first = schema.get("prefixItems")
-        made = [self.of(each, depth + 1) for each in first] if isinstance(first, list) else []
+        given = first[:MOST_ITEMS] if isinstance(first, list) else []
+        made = [self.of(each, depth + 1) for each in given]
         least = schema.get("minItems", 0)
         least = min(least, MOST_ITEMS) if isinstance(least, int) else 0
         items = schema.get("items", {})
@@ -84,6 +97,7 @@ class _Examples:
 
     def _resolved(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
         """Return the schema with what it refers to, and with the first of its choices."""
+        self._parts += 1
         parts: list[Any] = []
         if isinstance(schema.get("$ref"), str):
             parts.append(self._found(schema["$ref"]))
@@ -95,7 +109,7 @@ class _Examples:
         others = ("$ref", "allOf", "oneOf", "anyOf")
         found = {name: value for name, value in schema.items() if name not in others}
         for part in parts:
-            if isinstance(part, dict) and depth <= DEEPEST:
+            if isinstance(part, dict) and depth <= DEEPEST and self._parts <= MOST_PARTS:
                 found = _merged(found, self._resolved(part, depth + 1))
         return found
 

@@ -8,22 +8,36 @@ import re
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
+from scripts.protocol.schema import SchemaInvalid, compile_pattern, matches
+
 _LIKELY = "aA0 -_.1xZ9"
 _CATEGORIES = {"CATEGORY_DIGIT": "0", "CATEGORY_WORD": "a", "CATEGORY_SPACE": " "}
-_MOST = 1000
+_LONGEST = 10_000
+
+
+class _TooLong(ValueError):
+    """A text is longer than an example should be."""
 
 
 def text_matching(pattern: str) -> str:
-    """Return a text that the pattern finds, "" where none is known."""
+    """Return a text that the pattern finds, "" where none is known.
+
+    It takes bounded time and memory: the pattern is an author's, and may be searched for ever.
+    """
     try:
         text = _of(parser.parse(pattern))
-        return text if re.search(pattern, text) else ""
-    except (re.error, ValueError, OverflowError, RecursionError, KeyError):
+        return text if matches(compile_pattern(pattern), text) else ""
+    except (re.error, ValueError, OverflowError, RecursionError, KeyError, SchemaInvalid):
         return ""
 
 
 def _of(parts: Any) -> str:
-    return "".join(_one(str(what), given) for what, given in parts)
+    text = ""
+    for what, given in parts:
+        text += _one(str(what), given)
+        if len(text) > _LONGEST:
+            raise _TooLong
+    return text
 
 
 def _one(what: str, given: Any) -> str:
@@ -37,12 +51,18 @@ def _one(what: str, given: Any) -> str:
         case "IN":
             return _of_set(given)
         case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
-            return _of(given[2]) * min(int(given[0]), _MOST)
+            return _repeated(_of(given[2]), int(given[0]))
         case "SUBPATTERN":
             return _of(given[3])
         case "BRANCH":
             return _of(given[1][0])
     return ""
+
+
+def _repeated(text: str, times: int) -> str:
+    if len(text) * times > _LONGEST:
+        raise _TooLong
+    return text * times
 
 
 def _of_set(given: Any) -> str:

@@ -83,3 +83,46 @@ def test_an_example_satisfies_its_schema(schema):
 
     validator = jsonschema_rs.validator_for(json.dumps(schema), validate_formats=True)
     assert [error.message for error in validator.iter_errors(example)] == []
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        # With a search that goes back and forth it would not end.
+        "^(a|a){60}(?=b)",
+        "^(a|aa){60}(?=b)",
+        # Its text would have a terabyte.
+        "(((a{1000}){1000}){1000}){1000}",
+        "a{99999999}",
+        "(" * 3000 + "a" + ")" * 3000,
+    ],
+)
+def test_a_pattern_that_cannot_be_searched_in_time_has_no_example(pattern):
+    assert example_payload({"type": "string", "pattern": pattern}) == ""
+
+
+def test_a_pattern_that_looks_ahead_has_one():
+    assert example_payload({"type": "string", "pattern": "^(?=a)a{3}$"}) == "aaa"
+
+
+ITSELF = {letter: {"$ref": "#"} for letter in "abcdefghijklmnopqrstuvwxyz"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": ITSELF},
+        {"properties": ITSELF, "required": list(ITSELF)},
+        {"allOf": list(ITSELF.values())},
+        {"type": "array", "minItems": 100, "items": {"$ref": "#"}},
+        {"type": "array", "prefixItems": [{"$ref": "#"}] * 30},
+        {
+            "properties": {str(n): {"$ref": "#/$defs/long"} for n in range(2000)},
+            "$defs": {"long": {"default": "x" * 100_000}},
+        },
+        {"properties": {str(n): {"minLength": 10_000} for n in range(2000)}},
+    ],
+    ids=range(7),
+)
+def test_an_example_is_short_however_often_a_schema_refers_to_its_parts(schema):
+    assert len(json.dumps(example_payload(schema))) < 300_000
