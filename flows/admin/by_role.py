@@ -65,9 +65,9 @@ def mappings_seen(request: HttpRequest, mappings: QuerySet[RoleMapping]) -> Quer
     return mappings.filter(Q(flow=None) | Q(flow__in=flows_with(rights, set(Right.values))))
 
 
-def may_view(request: HttpRequest, model: type[Model]) -> bool:
-    """Say whether the pages of a model are open to the user."""
-    return site.get_model_admin(model).has_view_permission(request)
+def may_view(request: HttpRequest, model: type[Model], obj: Any = None) -> bool:
+    """Say whether the pages of a model are open to the user, or that of an object."""
+    return site.get_model_admin(model).has_view_permission(request, obj)
 
 
 def configures(request: HttpRequest, flow_id: int | None) -> bool:

@@ -62,7 +62,7 @@ from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.editor import EditorWidget
 from scripts.admin.json_fields import pretty_json
-from scripts.admin.site import register
+from scripts.admin.site import register, site
 from scripts.examination.examiner import NotExamined
 from scripts.examination.payload_schema import PayloadSchema
 from scripts.models import Script, ScriptVersion
@@ -311,7 +311,6 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         script = step.script_version.script
         body, size = beginning_of(letter, "body")
         like = {"flow": version.flow_name, "step": step.name, "error": letter.error_class}
-        trial_url = f"{page_of(script)}?sample={letter.pk}" if script else ""
         return {
             "letter": letter,
             "first_line": naming_line(letter.error),
@@ -321,8 +320,9 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "run_url": page_of(letter.run),
             "flow_url": version.flow and may_view(request, Flow) and page_of(version.flow),
             "queue_url": step.queue and may_view(request, Queue) and page_of(step.queue),
-            "script_url": may_view(request, ScriptVersion) and page_of(step.script_version),
-            "trial_url": may_view(request, Script) and trial_url,
+            "script_url": may_view(request, ScriptVersion, step.script_version)
+            and page_of(step.script_version),
+            "trial_url": self._trial_url(request, letter, script),
             "like_url": letter.error_class and list_of(DeadLetter, **like, state="open"),
             "code_url": letter.code and list_of(DeadLetter, code=letter.code, state="open"),
             "details": letter.details and indented(letter.details),
@@ -332,6 +332,13 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
             "body_size": size,
             "body_url": whole_url(letter, "body"),
         }
+
+    def _trial_url(self, request: HttpRequest, letter: DeadLetter, script: Script | None) -> str:
+        """Return where the script is tried on the message, "" for those who may not."""
+        scripts = site.get_model_admin(Script)
+        if script is None or not scripts.has_change_permission(request, script):
+            return ""
+        return f"{page_of(script)}?sample={letter.pk}"
 
     # --- actions ---------------------------------------------------------------------------
 

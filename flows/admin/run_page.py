@@ -90,7 +90,7 @@ def _step(
         "label": STATUS_LABELS.get(told.status, ""),
         "joins": step.join,
         "script": version,
-        "script_url": may_view(request, ScriptVersion) and page_of(version),
+        "script_url": may_view(request, ScriptVersion, version) and page_of(version),
         "queue": step.queue_name,
         "queue_url": queue and may_view(request, Queue) and page_of(queue),
         "waited": rounded(told.waited) if told.spans else "",

@@ -100,6 +100,9 @@ class StepPanelAdmin(Base):
             "flow": flow,
             "cards": cards,
             "rights": rights,
+            "scripts_seen": {
+                card.step.script_id for card in cards if rights.may_see_script(card.step.script)
+            },
             "order": order_of(card.step for card in cards),
             "refused": rights.may_see_figures and refused_last_hour(flow),
         }
@@ -333,7 +336,7 @@ def panes_of(request: HttpRequest, step: Step) -> list[Pane]:
     queues: Any = site.get_model_admin(Queue)
     flows: Any = site.get_model_admin(Flow)
     found = []
-    if rights.may_see_scripts:
+    if rights.may_see_script(step.script):
         may_change = rights.may_change_script(step.script)
         make = partial(code_form, request)
         found.append(Pane("script", "Script", step.script, scripts, make, may_change))

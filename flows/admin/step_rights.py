@@ -32,10 +32,6 @@ class StepRights:
         return self.may_see_figures and may_view(self.request, Queue)
 
     @cached_property
-    def may_see_scripts(self) -> bool:
-        return may_view(self.request, Script)
-
-    @cached_property
     def may_add(self) -> bool:
         return self._may("add")
 
@@ -54,6 +50,9 @@ class StepRights:
     @cached_property
     def may_add_queues(self) -> bool:
         return self._configures or _admin_of(Queue).has_add_permission(self.request)
+
+    def may_see_script(self, script: Script) -> bool:
+        return may_view(self.request, Script, script)
 
     def may_change_script(self, script: Script) -> bool:
         return _admin_of(Script).has_change_permission(self.request, script)

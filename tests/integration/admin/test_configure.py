@@ -138,6 +138,49 @@ def test_nothing_of_another_flow_is_seen_or_changed(configurator, other):
     assert other.name == "payments"
 
 
+@pytest.mark.parametrize("right", ["start", "watch", "operate"])
+def test_a_flow_that_is_only_watched_shows_none_of_its_code(
+    configurator, give_right, world, other, right
+):
+    give_right(right, other)
+    step, own = other.steps.get(), world.flow.steps.first()
+    Script.objects.filter(pk=step.script_id).update(code="def run(message, context): return 4711")
+
+    page = configurator.get(page_of(other)).content.decode()
+    panel = configurator.get(steps_page(other, "step", step.pk)).content.decode()
+    own_panel = configurator.get(steps_page(world.flow, "step", own.pk)).content.decode()
+
+    assert "4711" not in panel
+    assert page_of(step.script) not in page + panel
+    assert page_of(own.script) in own_panel
+
+
+def test_pages_of_runs_lead_to_no_script_that_the_user_does_not_see(
+    configurator, give_right, world, other
+):
+    give_right("operate", world.flow)
+    RoleMapping.objects.filter(right="configure").update(flow=other)
+
+    letter = configurator.get(page_of(world.dead_letter))
+    run = configurator.get(page_of(world.failed)).content.decode()
+
+    assert not letter.context["script_url"]
+    assert not letter.context["trial_url"]
+    assert "/scriptversion/" not in run
+
+
+def test_a_dead_letter_of_a_shared_script_leads_to_its_code_and_not_to_its_bench(
+    configurator, world, other
+):
+    spare = Queue.objects.create(name="more payments")
+    Step.objects.create(flow=other, name="too", script=world.script, queue=spare, position=1)
+
+    letter = configurator.get(page_of(world.dead_letter))
+
+    assert configurator.get(letter.context["script_url"]).status_code == 200
+    assert not letter.context["trial_url"]
+
+
 def test_a_script_of_another_flow_too_is_seen_and_not_changed(configurator, world, other):
     spare = Queue.objects.create(name="more payments")
     Step.objects.create(flow=other, name="too", script=world.script, queue=spare, position=1)
