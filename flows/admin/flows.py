@@ -10,11 +10,12 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.safestring import SafeString
+from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.decorators import action, display
 
 from flows.access import audit
 from flows.access.rights import flows_with, seen_runs
-from flows.admin.by_role import has_right, may_view, rights_of
+from flows.admin.by_role import configures, has_right, may_view, rights_of
 from flows.admin.configuration import ConfigurationUrls
 from flows.admin.deleted_flows import DeletedFlowsAdmin
 from flows.admin.display import elapsed, first_line, link, list_of, page_of
@@ -32,6 +33,7 @@ from flows.admin.webhook_secrets import WebhookSecretAdmin
 from flows.models import DeadLetter, Flow, FlowState, Right, RoleMapping, Run
 from flows.models.starting import starters_of
 from flows.monitoring.impact import flow_goes
+from flows.webhooks.shown import shown_url
 from scripts.admin.bulk import bulk_action
 from scripts.admin.deletion import Deletion, DeletionAdmin
 from scripts.admin.durations import format_duration
@@ -63,6 +65,14 @@ def _to_change(
     if same := len(allowed) - len(changed):
         notes.append(f"Left out, because they are {'active' if active else 'inactive'}: {same}.")
     return changed, notes
+
+
+class ShownWebhooks(HistoricalRecordContextHelper):
+    """Shows a history to those who may not change the flow: without queries of webhooks."""
+
+    def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
+        shown = super().prepare_delta_change_value(change, value)
+        return shown_url(str(shown)) if change.field == "webhook_url" else shown
 
 
 @register(Flow)
@@ -103,7 +113,7 @@ class FlowAdmin(
             },
         ),
     )
-    readonly_fields = ("pause_state", "started_flows", "webhook_secret")
+    readonly_fields = ("pause_state", "started_flows", "shown_webhook", "webhook_secret")
     form = FlowForm
     inlines = (VersionInline, MappingsOfFlowInline)
     actions = ("activate", "deactivate", "pause_selected", "resume_selected")
@@ -140,7 +150,7 @@ class FlowAdmin(
             return super().get_fieldsets(request, obj)
         [(title, options)] = super().get_fieldsets(request, obj)
         # Without the list to choose from, a value of JSON would be shown.
-        shown = {"may_start": "started_flows"}
+        shown = {"may_start": "started_flows", "webhook_url": "shown_webhook"}
         fields = [shown.get(each, each) for each in options["fields"] if each != "webhook_secret"]
         return ((title, options | {"fields": fields}),)
 
@@ -208,6 +218,16 @@ class FlowAdmin(
     @display(description="may start")
     def started_flows(self, flow: Flow) -> str:
         return ", ".join(flow.may_start) or "no flow"
+
+    @admin.display(description="webhook")
+    def shown_webhook(self, flow: Flow) -> str:
+        return shown_url(flow.webhook_url) or "none"
+
+    def get_historical_record_context_helper(self, request: HttpRequest, record: Any) -> Any:
+        user: Any = request.user
+        changes = configures(request, record.id) or user.has_perm("flows.change_flow")
+        made = super().get_historical_record_context_helper(request, record)
+        return made if changes else ShownWebhooks(self.model, record)
 
     @admin.display(description="steps")
     def path(self, flow: Flow) -> str:

@@ -47,6 +47,26 @@ def save(client: Client, flow: Flow, **values: Any) -> Any:
     return client.post(page, form_data(client.get(page)) | values | {"_save": ""})
 
 
+@pytest.mark.parametrize("right", ["start", "watch", "operate"])
+def test_query_of_a_webhook_is_not_shown_to_those_who_may_not_change_it(
+    staff_client, give_right, flow, right
+):
+    flow.webhook_url = "https://a.example/hook?token=hush"
+    flow.save()
+    client, page = staff_client(), reverse("admin:flows_flow_change", args=[flow.pk])
+    give_right(right, flow)
+    states = [
+        reverse("admin:flows_flow_simple_history", args=[flow.pk, each.pk])
+        for each in flow.history.all()
+    ]
+
+    for url in (page, reverse("admin:flows_flow_history", args=[flow.pk]), *states):
+        assert "hush" not in client.get(url).content.decode(), url
+    assert "https://a.example/hook?…" in client.get(page).content.decode()
+    give_right("configure", flow)
+    assert "https://a.example/hook?token=hush" in client.get(page).content.decode()
+
+
 def test_webhook_of_a_flow_is_set_on_its_page(client, flow):
     save(client, flow, webhook_url="https://a.example/hook")
 
