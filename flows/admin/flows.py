@@ -32,7 +32,7 @@ from flows.admin.step_panel import StepPanelAdmin
 from flows.admin.webhook_secrets import WebhookSecretAdmin
 from flows.models import DeadLetter, Flow, FlowState, Right, RoleMapping, Run
 from flows.models.starting import starters_of
-from flows.monitoring.impact import flow_goes
+from flows.monitoring.impact import flow_goes, versions_with_runs
 from flows.webhooks.shown import shown_url
 from scripts.admin.bulk import bulk_action
 from scripts.admin.deletion import Deletion, DeletionAdmin
@@ -41,7 +41,7 @@ from scripts.admin.site import register, site
 
 RESTORABLE = "It can be restored from the list of deleted flows."
 MOST_RUNS = 8
-# Runs are looked for in this many of the newest versions.
+# Runs are looked for in this many of the newest versions that have some.
 MOST_VERSIONS = 5
 
 
@@ -301,9 +301,8 @@ def recent_runs(request: HttpRequest, flow: Flow) -> list[dict[str, Any]]:
     They are read by version, the newest first, each by the index of the runs of a version.
     """
     seen = seen_runs(request.user, rights_of(request)) or Q()
-    versions = flow.versions.order_by("-number").values_list("pk", flat=True)[:MOST_VERSIONS]
     found: list[Run] = []
-    for version in versions:
+    for version in versions_with_runs(flow)[:MOST_VERSIONS]:
         runs = Run.objects.filter(seen, flow_version=version).order_by("-correlation_id")
         found += runs.defer(*Run.PAYLOADS)[: MOST_RUNS - len(found)]
         if len(found) >= MOST_RUNS:

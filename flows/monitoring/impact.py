@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from flows.models import (
@@ -213,9 +213,18 @@ def _address_goes(flow: Flow, address: str) -> list[str]:
     return found
 
 
+def versions_with_runs(flow: Flow) -> QuerySet[FlowVersion]:
+    """Return the flow's versions that runs have started with, the newest first.
+
+    Of each the index of runs by version tells it.
+    """
+    has_runs = Exists(Run.objects.filter(flow_version=OuterRef("pk")))
+    return flow.versions.filter(has_runs).order_by("-number")
+
+
 def callers_of(flow: Flow) -> list[str]:
     """Return the names of users that started the flow's newest runs, a few of them."""
-    version = flow.versions.order_by("number").last()
+    version = versions_with_runs(flow).first()
     if version is None:
         return []
     newest = Run.objects.filter(flow_version=version).order_by("-pk")

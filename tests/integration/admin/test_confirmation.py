@@ -164,6 +164,11 @@ def test_callers_of_a_name_that_goes_are_named(busy, superuser):
     notes = impact_of(busy.flow, {"name"}).notes
 
     assert callers_of(busy.flow) == ["root"]
+    # Also where no run has begun since the last change.
+    busy.flow.may_start = ["another"]
+    busy.flow.save()
+    busy.flow.make_version()
+    assert callers_of(busy.flow) == ["root"]
     assert notes == [
         "Callers of /async/api/flows/order-processing/start get 404 from then on.",
         "Its newest runs were started by root.",

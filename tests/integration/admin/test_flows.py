@@ -154,6 +154,17 @@ def test_a_role_mapping_is_given_on_the_flow_page(client, world, page):
     assert set(world.flow.role_mappings.values_list("right", flat=True)) == {"start", "operate"}
 
 
+def test_the_page_lists_the_recent_runs_also_after_many_changes_without_a_run(client, world, page):
+    for number in range(8):
+        world.flow.may_start = [str(number)]
+        world.flow.save()
+        world.flow.make_version()
+
+    recent = client.get(page).context["recent_runs"]
+
+    assert len(recent) == 5
+
+
 def test_the_page_lists_the_recent_runs_of_the_flow_alone(client, world, page):
     other = Flow.objects.create(name="other").make_version()
     run = Run.objects.create(
