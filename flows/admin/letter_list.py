@@ -151,6 +151,7 @@ def groups_shown(
         step=given.get("step") or None,
         queue=given.get("queue") or None,
         reason=given.get("reason") or None,
+        code=given.get("code") or None,
         script=given.get("script") or None,
         dead_after=after,
         dead_before=before,

@@ -44,6 +44,19 @@ def act_on(client: Any, url: str, action: str, *rows: Any, **more: Any) -> Any:
     return client.post(url, confirmed, follow=True)
 
 
+def sent_form(response: Any) -> dict[str, Any]:
+    """Return what the form for many holds in the fields that the page has, and its count."""
+    form, names = response.context["form"], field_names(response)
+    return {
+        **{name: form.data.get(name, "") for name in form.fields if name in names},
+        "confirmed": response.context["confirmed"],
+    }
+
+
+def field_names(response: Any) -> set[str]:
+    return set(re.findall(r'name="(\w+)"', response.content.decode()))
+
+
 def messages_of(response: Any) -> list[str]:
     return [str(message) for message in response.context["messages"]]
 

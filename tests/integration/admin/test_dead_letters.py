@@ -14,7 +14,7 @@ from flows.message.error_class import error_class_of
 from flows.models import AuditEntry, DeadLetter, Message, Reprocessing, Run
 from scripts.models import Script, ScriptVersion
 from tests.documents import content
-from tests.integration.admin.pages import answer_dialog, messages_of
+from tests.integration.admin.pages import answer_dialog, messages_of, sent_form
 
 LIST = "/admin/flows/deadletter/"
 
@@ -29,15 +29,6 @@ def reprocess_from_list(client, *letters):
     data = {"action": "reprocess_selected", "_selected_action": [each.pk for each in letters]}
     page = client.post(LIST, data, follow=True)
     return client.post("/admin/flows/reprocessing/begin/", sent_form(page), follow=True)
-
-
-def sent_form(page):
-    """Return what the form for many holds, with the count that it shows."""
-    form = page.context["form"]
-    return {
-        **{name: form.data.get(name, "") for name in form.fields},
-        "confirmed": page.context["confirmed"],
-    }
 
 
 def requeue_url(letter):

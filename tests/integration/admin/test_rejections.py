@@ -6,8 +6,9 @@ import pytest
 from django.urls import reverse
 
 from flows import engine
-from flows.models import DeadLetter
+from flows.models import DeadLetter, Reprocessing
 from tests.builders import make_flow, work
+from tests.integration.admin.pages import sent_form
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +32,10 @@ def test_a_rejection_is_kept_shown_and_found_by_its_code(admin_client):
     assert (letter.error, letter.reason) == ("no", "rejected")
     assert "the &lt;order&gt;" in page.content.decode()
     assert [each.pk for each in found.context["cl"].result_list] == [letter.pk]
+    assert found.context["letters"] == 1
     assert many.context["form"].filter.code == "E5"
+    admin_client.post(reverse("admin:flows_reprocessing_begin"), sent_form(many))
+    assert Reprocessing.objects.get().filter == {"code": "E5"}
 
 
 def test_a_script_that_cannot_work_dies_at_its_first_delivery():

@@ -9,8 +9,9 @@ from django.contrib.auth.models import Group, User
 from django.urls import reverse
 from django.utils import timezone
 
+from flows.admin.reprocessing_form import FILTER
 from flows.models import DeadLetter, Flow, Queue, ReprocessedLetter, Reprocessing, RoleMapping, Step
-from tests.integration.admin.pages import answer_dialog, messages_of
+from tests.integration.admin.pages import answer_dialog, field_names, messages_of
 
 LIST = "/admin/flows/reprocessing/"
 
@@ -72,6 +73,10 @@ def test_reprocessing_begins_with_what_was_chosen(client, superuser, begin):
     assert (begun.stop_after_failures, begun.rate_per_second) == (3, 2.5)
     assert messages_of(response) == ["Dead letters that are being reprocessed: 1."]
     assert "flow order-processing, queue billing, reason exhausted" in text_of(response)
+
+
+def test_the_page_has_a_field_for_each_part_of_its_filter(client, begin):
+    assert set(FILTER) <= field_names(client.get(begin))
 
 
 def test_none_begins_before_its_count_was_seen(client, world, begin):
