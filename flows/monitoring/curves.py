@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -102,6 +102,20 @@ def curves(
         _add(curve, orjson.loads(counts), slot, is_present=begins == begins_at)
         curve.durations = merged([curve.durations, *map(read, durations)])
     return found
+
+
+def together(found: Sequence[Curve]) -> Curve:
+    """Return one curve of the events of all, which have slots of one length."""
+    first, *others = found
+    if not others:
+        return first
+    joined = Curve(first.slots, first.slot_seconds)
+    for curve in found:
+        for event, numbers in curve.series.items():
+            before = joined.series.get(event, [0] * first.slots)
+            joined.series[event] = [one + more for one, more in zip(before, numbers, strict=True)]
+    joined.durations = merged(curve.durations for curve in found)
+    return joined
 
 
 def _named(flow_names: Collection[str] | None, step_names: Collection[str] | None) -> Q:

@@ -22,6 +22,7 @@ from flows.models import (
     Flow,
     FlowScheduleState,
     FlowTotals,
+    FlowVersion,
     LiveCluster,
     Queue,
 )
@@ -31,8 +32,10 @@ from flows.monitoring.curves import (
     RESOLUTIONS,
     TEN_MINUTES,
     Curve,
+    Curves,
     Resolution,
     curves,
+    together,
 )
 from flows.monitoring.health import FlowHealth, QueueHealth, Snapshot
 from flows.monitoring.kept import Kept
@@ -96,12 +99,16 @@ class QueueState:
 
 @dataclass(slots=True)
 class FlowState:
-    """A flow, the sums over its queues, and its curve of the period."""
+    """A flow, the sums over its queues, and its curve of the period.
+
+    What is counted by names counts under those that it had before, too: `names` has all.
+    """
 
     pk: int
     name: str
     active: bool
     paused: bool
+    names: tuple[str, ...]
     curve: Curve
     steps: int = 0
     open_letters: int = 0
@@ -146,17 +153,14 @@ def overview(
     now = store().database.now()
     consumers = _live_consumers(now)
     queue_states = _queues(queues, consumers, now)
-    rows = flows.order_by("name").values_list("pk", "name", "active", "paused")
     period = _drawn.read(resolution, lambda: curves(resolution, now))
-    states = [FlowState(*row, curve=period[row[1], ""]) for row in rows]
-    refused = refused_starts(now - timedelta(seconds=resolution.span))
     totals = FlowTotals.objects.in_bulk()
+    states = _flow_states(flows, period, totals)
+    refused = refused_starts(now - timedelta(seconds=resolution.span))
     thresholds = ThresholdsInForce.read()
     for state in states:
         state.refused = refused.get(state.name, {})
         state.thresholds = thresholds.of_flow(state.name)
-        if state.name in totals:
-            state.open_letters = totals[state.name].open_letters
     _add_queues(states, queue_states)
     for queue in queue_states:
         queue.thresholds = thresholds.of_queue(queue.name, queue.flow)
@@ -183,6 +187,44 @@ def overview(
         accepted=sum(each.accepted for each in totals.values()),
         completed=sum(each.completed for each in totals.values()),
     )
+
+
+# --- flows ---------------------------------------------------------------------------------------
+
+
+def _flow_states(
+    flows: QuerySet[Flow], period: Curves, totals: Mapping[str, FlowTotals]
+) -> list[FlowState]:
+    rows = list(flows.order_by("name").values_list("pk", "name", "active", "paused"))
+    former = _former_names({pk: name for pk, name, *_ in rows}, totals.keys())
+    states = []
+    for row in rows:
+        names = (row[1], *former[row[0]])
+        letters = sum(totals[name].open_letters for name in names if name in totals)
+        states.append(FlowState(*row, names, _curve(period, names), open_letters=letters))
+    return states
+
+
+def _former_names(
+    flows: Mapping[int, str], counted: Collection[str]
+) -> defaultdict[int, list[str]]:
+    """Return the counted names that these flows had before, and that no flow has now.
+
+    Of two flows that had a name the one that had it last counts.
+    """
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    if others := set(counted) - set(flows.values()):
+        taken = Flow.objects.filter(name__in=others).values("name")
+        versions = FlowVersion.objects.filter(flow_name__in=others, flow__isnull=False)
+        had = versions.exclude(flow_name__in=taken).order_by("created_at", "pk")
+        for name, pk in dict(had.values_list("flow_name", "flow")).items():
+            found[pk].append(name)
+    return found
+
+
+def _curve(found: Curves, names: Iterable[str]) -> Curve:
+    """Return what a flow's runs did under all its names."""
+    return together([found[name, ""] for name in names])
 
 
 # --- queues ------------------------------------------------------------------------------------
@@ -307,11 +349,11 @@ def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
         FlowHealth(
             flow.name,
             open_letters=flow.open_letters,
-            new_letters=day[flow.name, ""].total("letters"),
-            failed_in_hour=hour[flow.name, ""].total("failed"),
-            ended_in_hour=_ended(hour[flow.name, ""]),
-            failed_in_week=week[flow.name, ""].total("failed"),
-            ended_in_week=_ended(week[flow.name, ""]),
+            new_letters=_curve(day, flow.names).total("letters"),
+            failed_in_hour=_curve(hour, flow.names).total("failed"),
+            ended_in_hour=_ended(_curve(hour, flow.names)),
+            failed_in_week=_curve(week, flow.names).total("failed"),
+            ended_in_week=_ended(_curve(week, flow.names)),
             schedule_problems=tuple(problems[flow.pk][:MOST_PROBLEMS]),
             thresholds=flow.thresholds,
         )
@@ -320,8 +362,8 @@ def _flow_healths(flows: list[FlowState], now: datetime) -> list[FlowHealth]:
 
 
 def _letters_of_gone_flows(totals: Iterable[FlowTotals], states: list[FlowState]) -> dict[str, int]:
-    """Return how many dead letters are open under names that no flow has any more."""
-    there = {state.name for state in states}
+    """Return how many dead letters are open under names of flows that are gone."""
+    there = {name for state in states for name in state.names}
     open_letters = {each.flow_name: each.open_letters for each in totals if each.open_letters}
     return {name: count for name, count in open_letters.items() if name not in there}
 

@@ -190,6 +190,38 @@ def test_dead_letters_of_a_deleted_flow_stay_on_home(client):
     assert rules(client) == []
 
 
+def test_a_renamed_flow_keeps_its_dead_letters_and_its_curve(client):
+    flow = make_flow(codes=[REJECT])
+    start(times=2)
+    work_until_idle(flow)
+    count()
+    flow.name = "renamed"
+    flow.save()
+
+    for viewer in (client, client_with(Right.WATCH, "renamed")):
+        row = row_of(viewer, "renamed")
+        assert (row["started"], row["failed"], row["dead"]) == ("2", "2", "2")
+        [alarm] = home(viewer).context["alarms"]
+        assert "2 dead letters of the flow renamed" in alarm["alarm"].sentence
+        assert viewer.get(alarm["url"]).context["cl"].result_count == 2
+
+
+def test_a_name_that_another_flow_has_now_brings_it_nothing_of_the_renamed_one(client):
+    flow = make_flow(codes=[REJECT])
+    start(times=2)
+    work_until_idle(flow)
+    count()
+    flow.name = "renamed"
+    flow.save()
+    make_flow("other", codes=[ECHO])
+    Flow.objects.filter(name="other").update(name="flow")
+
+    rows = {row["name"]: row["dead"] for row in home(client).context["flows"]}
+
+    # The counts of a name are those of the flow that has it.
+    assert rows == {"renamed": "0", "flow": "2"}
+
+
 def test_a_full_queue_behind_the_first_step_refuses_no_starts(client):
     make_flow(codes=[ECHO, ECHO])
     Queue.objects.update(size=10)
