@@ -24,6 +24,9 @@ BODIES: dict[str, tuple[type[Any], str]] = {
     "letter": (DeadLetter, "body"),
 }
 
+# What waited when the run was cancelled.
+CANCELLED = "cancelled"
+
 
 def address_of_body(run: Run, kind: str, row: int | str) -> str:
     return reverse("admin:flows_run_body", args=[run.pk, kind, row])
@@ -52,6 +55,8 @@ def body_of(run: Run, kind: str, row: str) -> str | None:
         return start_payload(run)
     if kind == "result":
         return run.result
+    if kind == CANCELLED:
+        return run.cancelled_input
     if kind not in BODIES:
         return None
     model, field = BODIES[kind]

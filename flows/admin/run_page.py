@@ -15,13 +15,13 @@ from django.utils.safestring import SafeString
 
 from flows.admin.by_role import may_view
 from flows.admin.display import STATUS_LABELS, first_line, page_of, rounded
-from flows.admin.run_bodies import address_of_body
+from flows.admin.run_bodies import CANCELLED, address_of_body
 from flows.models import DeadLetter, Message, Queue, Run, StepRun
 from flows.models.keep import why_not_kept
 from flows.monitoring.progress import progress_told, progress_words
 from flows.monitoring.run_story import NOW, Attempt, RunStory, Span, StepStory
 from flows.monitoring.times import rfc3339
-from flows.monitoring.trace import RUNNING
+from flows.monitoring.trace import PENDING, RUNNING, SKIPPED
 from scripts.models import ScriptVersion
 from scripts.templatetags.times import moment
 
@@ -52,8 +52,8 @@ def steps_shown(
 ) -> list[dict[str, Any]]:
     steps = [_step(request, story, number, sees_payloads) for number in range(len(story.steps))]
     if may_start and sees_payloads:
-        for told, step in zip(story.steps, steps, strict=True):
-            step["again"] = _again(story.run, told)
+        for number, step in enumerate(steps):
+            step["again"] = _again(story, number)
     _add_logs(steps)
     return steps
 
@@ -96,7 +96,7 @@ def _step(
         "waited": rounded(told.waited) if told.spans else "",
         "ran": rounded(told.ran) if told.attempts or told.ran else "",
         "bars": [_bar(span, story) for span in told.spans],
-        "input": _body(story.run, told.input) if sees_payloads else None,
+        "input": _body_at(story, number, "input") if sees_payloads else None,
         "output": _output(story, number) if sees_payloads else None,
         "groups": [
             *(_group(story.run, told, group, sees_payloads) for group in _alike(shown)),
@@ -107,10 +107,12 @@ def _step(
     }
 
 
-def _again(run: Run, told: StepStory) -> dict[str, str] | None:
+def _again(story: RunStory, number: int) -> dict[str, str] | None:
     """Return where a new run begins at this step, or why none can; None: no message came here."""
+    run, told = story.run, story.steps[number]
+    url = reverse("admin:flows_run_from_step", args=[run.pk, told.step.position])
     if not told.attempts and not told.messages and not told.letters:
-        return None
+        return {"url": url} if number == story.cancelled_at else None
     if run.erased_at:
         return {"why": why_not_kept(run)}
     if told.is_branched:
@@ -120,7 +122,16 @@ def _again(run: Run, told: StepStory) -> dict[str, str] | None:
         return {"why": why_not_kept(run)}
     if isinstance(kept, Attempt) and kept.is_cut:
         return {"why": "Only the beginning of its input was kept."}
-    return {"url": reverse("admin:flows_run_from_step", args=[run.pk, told.step.position])}
+    return {"url": url}
+
+
+def _body_at(story: RunStory, number: int, use: str) -> dict[str, Any] | None:
+    """Return where the input of a step is; `use`: as what the page shows it."""
+    row = story.steps[number].input
+    if row is None and number == story.cancelled_at:
+        address = address_of_body(story.run, CANCELLED, "whole")
+        return {"id": f"{use}-{CANCELLED}", "url": address}
+    return _body(story.run, row, use)
 
 
 def _body(
@@ -133,22 +144,26 @@ def _body(
 
 
 def _output(story: RunStory, number: int) -> dict[str, Any] | None:
-    """Return where a step's output is: it is the next step's input, or the result."""
+    """Return where a step's output is: what the step got that came after it, or the result."""
     told, run = story.steps[number], story.run
-    if number + 1 == len(story.steps):
+    if told.status in {PENDING, SKIPPED}:
+        return None
+    after = range(number + 1, len(story.steps))
+    place = next((each for each in after if story.steps[each].status != SKIPPED), None)
+    if place is None:
         if run.status != Run.Status.COMPLETED or told.status != Run.Status.COMPLETED:
             return None
         if told.is_branched:
             return {"note": "What each branch gave is in the result of the run."}
         return {"id": "output-result", "url": address_of_body(run, "result", "whole")}
-    following = story.steps[number + 1]
+    following = story.steps[place]
     if following.is_branched and not told.is_branched:
         return {"note": f"A list: each branch of {following.step.name} got one of it."}
     if told.is_branched:
         joins = following.step.join and following.input
         note = f"What the branches gave is the input of {following.step.name}."
         return {"note": note} if joins else None
-    return _body(run, following.input, "output")
+    return _body_at(story, place, "output")
 
 
 def _bar(span: Span, story: RunStory) -> dict[str, Any]:

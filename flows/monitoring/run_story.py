@@ -130,6 +130,8 @@ class RunStory:
     start: datetime
     end: datetime
     is_cut: bool = False
+    # The place of the step whose message waited when the run was cancelled, where it was kept.
+    cancelled_at: int | None = None
 
     @property
     def messages(self) -> list[Message]:
@@ -147,7 +149,8 @@ class RunStory:
 def run_story(run: Run) -> RunStory:
     """Tell what the run did. It takes five queries, whatever the run is.
 
-    One more where a reprocessing has moved the run to another flow version.
+    One more where a reprocessing has moved the run to another flow version, and where it was
+    cancelled.
     """
     now = store().database.now()
     steps = _steps_of(run)
@@ -174,7 +177,18 @@ def run_story(run: Run) -> RunStory:
     end = run.finished_at if run.finished_at and not any(messages.values()) else now
     _add_running(stories)
     _add_spans(stories, run.created_at, end)
-    return RunStory(run, stories, run.created_at, max(end, run.created_at), is_cut)
+    end = max(end, run.created_at)
+    return RunStory(run, stories, run.created_at, end, is_cut, _place_of_cancelled(run, stories))
+
+
+def _place_of_cancelled(run: Run, stories: Sequence[StepStory]) -> int | None:
+    if run.status != Run.Status.CANCELLED:
+        return None
+    if not Run.objects.filter(pk=run.pk, cancelled_input__isnull=False).exists():
+        return None
+    at = next((at for at, each in enumerate(stories) if each.status == run.status), None)
+    # The step before may have gone past others.
+    return None if at and stories[at - 1].step.goes_to else at
 
 
 def _add_running(stories: Sequence[StepStory]) -> None:
@@ -244,9 +258,14 @@ def _cancelled_at(run: Run, step: StepVersion) -> str | None:
     if run.cancelled_input is None:
         return None
     done = StepRun.objects.filter(run=run.pk, outcome=StepRun.Outcome.COMPLETED)
-    last = done.order_by("-step__position").values_list("step__position", flat=True).first()
+    steps = done.order_by("-step__position").values_list("step__position", "step__goes_to")
     begins = first_step(run)
-    next_position = begins.position if last is None and begins else (last or 0) + 1
+    next_position = begins.position if begins else 0
+    for last, goes_to in steps[:1]:
+        if goes_to:
+            # It may have gone past others.
+            return None
+        next_position = last + 1
     return run.cancelled_input if next_position == step.position else None
 
 

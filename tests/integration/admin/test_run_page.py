@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -74,6 +75,81 @@ def test_the_page_has_what_every_step_got_and_gave(client, superuser):
     assert bodies(client, response, "input") == [{"n": 1}, {"n": 1, "trail": one}]
     assert bodies(client, response, "output") == [{"n": 1, "trail": one}, {"n": 1, "trail": both}]
     assert loaded(client, response) == {"n": 1}
+
+
+def outputs(client, response) -> list[Any]:
+    """Return what the page's steps gave, as the viewer loads it; None: nothing to load."""
+    found = [step["output"] for step in response.context["run_steps"]]
+    return [each and json.loads(client.get(each["url"]).content) for each in found]
+
+
+def test_a_step_that_ends_the_run_gave_its_result_and_one_behind_it_nothing(client, superuser):
+    finishing = "def run(message, context):\n    return context.finish({'done': True})\n"
+    flow = make_flow(codes=[TRAIL, finishing, ECHO])
+    run = start()
+    work_until_idle(flow)
+
+    first, second, third = outputs(client, client.get(page_of(run)))
+
+    assert first["payload"] == {"n": 1, "trail": ["flow-0"]}
+    assert (second, third) == ({"done": True}, None)
+
+
+def test_a_step_that_goes_past_others_gave_what_the_later_one_got(client, superuser):
+    going = "def run(message, context):\n    return context.go('flow-2', message)\n"
+    flow = make_flow(codes=[going, ECHO, TRAIL, ECHO])
+    flow.steps.filter(name="flow-0").update(goes_to=["flow-2"])
+    run = start()
+    work_until_idle(flow)
+
+    first, second, third, _ = outputs(client, client.get(page_of(run)))
+
+    assert (first["payload"], second) == ({"n": 1}, None)
+    assert third["payload"] == {"n": 1, "trail": ["flow-2"]}
+
+
+def test_a_run_that_began_at_a_step_shows_nothing_of_those_before_it(client, superuser):
+    flow = make_flow(codes=[ADD, ADD])
+    run = start({"order": 7})
+    work_until_idle(flow)
+    post_unchanged(client, from_step(run, 1))
+    again = Run.objects.exclude(pk=run.pk).get()
+    work_until_idle(flow)
+
+    assert outputs(client, client.get(page_of(again)))[0] is None
+
+
+def test_what_waited_when_a_run_was_cancelled_is_shown_and_starts_again(client, superuser):
+    flow = make_flow(codes=[TRAIL, TRAIL])
+    Queue.objects.filter(name="flow-1").update(paused=True)
+    run = start()
+    work_until_idle(flow)
+    engine.cancel(run)
+
+    response = client.get(page_of(run))
+
+    waited = {"n": 1, "trail": ["flow-0"]}
+    assert bodies(client, response, "input") == [{"n": 1}, waited]
+    assert bodies(client, response, "output") == [waited, None]
+    post_unchanged(client, from_step(run, 1))
+    again = Run.objects.exclude(pk=run.pk).get()
+    assert json.loads(Message.objects.get(pk=again.pk).body)["payload"] == waited
+    assert from_step(run, 1) in response.content.decode()
+
+
+def test_what_waited_behind_a_choice_of_ways_is_not_taken_for_that_of_the_next_step(client):
+    going = "def run(message, context):\n    return context.go('flow-2', message)\n"
+    flow = make_flow(codes=[going, ECHO, ECHO])
+    flow.steps.filter(name="flow-0").update(goes_to=["flow-2"])
+    Queue.objects.filter(name="flow-2").update(paused=True)
+    run = start()
+    work_until_idle(flow)
+    engine.cancel(run)
+
+    assert from_step(run, 1) not in client.get(page_of(run)).content.decode()
+    client.post(from_step(run, 1))
+
+    assert Run.objects.count() == 1
 
 
 def test_labels_and_deadline_are_shown_where_there_are_some(client, superuser):
