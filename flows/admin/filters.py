@@ -32,14 +32,13 @@ class FlowFilter(DropdownFilter):
     lookup = "flow_version__in"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        names = flows_allowed(request.user, Right.values).values_list("name", flat=True)
-        return [(name, name) for name in names]
+        return flow_choices(request)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if not self.value():
             return queryset
         # The versions by their ids, so that the index of runs by version serves.
-        versions = FlowVersion.objects.filter(flow__name=self.value())
+        versions = FlowVersion.objects.filter(FlowVersion.of_flow(str(self.value())))
         return queryset.filter(**{self.lookup: list(versions.values_list("pk", flat=True))})
 
 
@@ -60,8 +59,7 @@ class DeadLetterFlowFilter(DeadLetterPart):
     part = "flow_name"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        names = flows_allowed(request.user, Right.values).values_list("name", flat=True)
-        return [(name, name) for name in names]
+        return flow_choices(request)
 
 
 class StepFilter(DeadLetterPart):
@@ -106,6 +104,12 @@ class ErrorClassFilter(DeadLetterPart):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(name, name) for name in _given(request, "error")]
+
+
+def flow_choices(request: HttpRequest) -> list[tuple[str, str]]:
+    """Return the flows that the user may see, and the given one, which may be gone or renamed."""
+    names = flows_allowed(request.user, Right.values).values_list("name", flat=True)
+    return [(name, name) for name in dict.fromkeys([*names, *_given(request, "flow")])]
 
 
 def _given(request: HttpRequest, name: str) -> list[str]:

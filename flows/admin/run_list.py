@@ -26,7 +26,7 @@ from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilt
 from flows.admin.run_labels import RUN_LABELS, words_of
 from flows.encryption.payload_keys import has_keys
 from flows.errors import OptionInvalid
-from flows.models import Consumer, DeadLetter, Message, Run, StepRun, StepVersion
+from flows.models import Consumer, DeadLetter, FlowVersion, Message, Run, StepRun, StepVersion
 from flows.models.users import all_users, user_name_field
 from flows.monitoring.run_search import ENOUGH, SHORTEST, Found, runs_with
 from flows.monitoring.times import rfc3339
@@ -100,17 +100,13 @@ class StepFilter(DropdownFilter):
     parameter_name = "step"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        flow = request.GET.get("flow", "")
-        steps = StepVersion.objects.filter(flow_version__flow__name=flow)
-        names = steps.order_by("position").values_list("name", flat=True)
+        names = _steps_of_flow(request).order_by("position").values_list("name", flat=True)
         return [(name, name) for name in dict.fromkeys(names)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
         if not self.value():
             return queryset
-        steps = StepVersion.objects.filter(
-            flow_version__flow__name=request.GET.get("flow", ""), name=self.value()
-        )
+        steps = _steps_of_flow(request).filter(name=self.value())
         ids = list(steps.values_list("pk", flat=True))
         queues = list(steps.exclude(queue=None).values_list("queue", flat=True))
         consumers = list(Consumer.objects.filter(queue__in=queues).values_list("pk", flat=True))
@@ -130,6 +126,12 @@ class StepFilter(DropdownFilter):
         was_here = Exists(StepRun.objects.filter(run=OuterRef("pk"), step__in=ids))
         ended_here = ~Q(status=Run.Status.QUEUED) & Q(was_here)
         return queryset.filter(Q(pk__in=found) | passed | ended_here)
+
+
+def _steps_of_flow(request: HttpRequest) -> QuerySet[StepVersion]:
+    """Return the steps of all versions of the flow that the list is filtered by."""
+    versions = FlowVersion.objects.filter(FlowVersion.of_flow(request.GET.get("flow", "")))
+    return StepVersion.objects.filter(flow_version__in=versions)
 
 
 class BeforeFilter(SimpleListFilter):

@@ -86,6 +86,22 @@ def test_list_is_filtered(client, world, query, count):
     assert len(found(client.get(f"{LIST}?{query}"))) == count
 
 
+@pytest.mark.parametrize("change", ["deleted", "renamed"])
+def test_runs_are_found_by_the_name_that_the_list_shows(client, world, change):
+    if change == "deleted":
+        world.flow.delete()
+    else:
+        world.flow.name = "renamed"
+        world.flow.save()
+
+    page = client.get(f"{LIST}?flow=order-processing&step=charge")
+
+    assert world.failed.pk in found(page)
+    # As many filters as were given: the form sends them again.
+    for name in ("order-processing", "charge"):
+        assert re.search(rf'<option value="{name}"\s+selected', page.content.decode())
+
+
 @pytest.mark.parametrize(("zone", "count"), [("UTC", 0), ("Asia/Tokyo", 1)])
 def test_times_of_a_filter_are_in_the_zone_that_comes_with_them(client, world, zone, count):
     before_midnight = datetime(2026, 1, 5, 23, 30, tzinfo=UTC)
