@@ -158,7 +158,7 @@ class ReprocessForm(forms.Form):
 class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
     class Media:
         css: ClassVar[Any] = {"all": ["flows/runs.css", "flows/letters.css"]}
-        js = ("flows/json.js",)
+        js = ("flows/copy.js", "flows/json.js")
 
     opened_by = SEES_EVERY_RUN
     long_texts = ("body",)

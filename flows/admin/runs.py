@@ -77,7 +77,7 @@ class RunAdmin(DetailActions, ByRole, RunAgain, RunErasing, RunList, LongTexts, 
 
     class Media:
         css: ClassVar[Any] = {"all": ["flows/runs.css"]}
-        js = ("flows/json.js",)
+        js = ("flows/copy.js", "flows/json.js")
 
     long_texts = ("result",)
     # What waited is for those who see payloads: the page has it as the input of its step.

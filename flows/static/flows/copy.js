@@ -1,19 +1,35 @@
-/* A button with `data-copies="ID"` copies the text of that element, and says so in its `data-said`. */
+/* A button with `data-copies="ID"` copies the text of that element, and says so in its `data-said`.
+ * `engineCopy(text)` is for other scripts. */
 
 (() => {
   "use strict";
 
-  const copied = async (source) => {
-    // Without TLS a browser has no navigator.clipboard.
-    if (navigator.clipboard) {
-      await navigator.clipboard.writeText(source.textContent);
+  const byCommand = (text) => {
+    const area = document.createElement("textarea");
+    const focused = document.activeElement;
+    area.value = text;
+    area.readOnly = true;
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
+    area.select();
+    const isCopied = document.execCommand("copy");
+    area.remove();
+    focused?.focus({ preventScroll: true });
+    return isCopied;
+  };
+
+  /* Copy a text; return whether the browser has done so. */
+  window.engineCopy = async (text) => {
+    try {
+      // Without TLS a browser has no navigator.clipboard.
+      if (!navigator.clipboard) {
+        return byCommand(text);
+      }
+      await navigator.clipboard.writeText(text);
       return true;
+    } catch {
+      // The browser refused.
+      return false;
     }
-    const range = document.createRange();
-    range.selectNodeContents(source);
-    getSelection().removeAllRanges();
-    getSelection().addRange(range);
-    return document.execCommand("copy");
   };
 
   document.addEventListener("click", async (event) => {
@@ -24,13 +40,8 @@
     const said = button.querySelector("[data-said]");
     const before = button.dataset.before || said.textContent;
     button.dataset.before = before;
-    let isCopied = false;
-    try {
-      isCopied = await copied(document.getElementById(button.dataset.copies));
-    } catch {
-      // The browser refused.
-    }
-    said.textContent = isCopied ? "Copied" : "Not copied";
+    const source = document.getElementById(button.dataset.copies);
+    said.textContent = (await window.engineCopy(source.textContent)) ? "Copied" : "Not copied";
     setTimeout(() => {
       said.textContent = before;
     }, 2000);

@@ -131,21 +131,6 @@
         });
     };
 
-    const copy = (button) => {
-        const code = button.parentElement.querySelector("pre");
-        const range = document.createRange();
-        range.selectNodeContents(code);
-        getSelection().removeAllRanges();
-        getSelection().addRange(range);
-        // Without TLS a browser has no navigator.clipboard.
-        if (navigator.clipboard) navigator.clipboard.writeText(code.textContent);
-        else document.execCommand("copy");
-        const said = button.querySelector("[data-said]");
-        said.textContent = "Copied";
-        announce("Copied");
-        setTimeout(() => { said.textContent = "Copy"; }, 2000);
-    };
-
     const connect = (root) => {
         for (const panes of root.querySelectorAll("[data-panes]")) connectTabs(panes);
         for (const form of root.querySelectorAll("[data-new-step]")) connectNewStep(form);
@@ -166,8 +151,6 @@
                 event.preventDefault();
                 panel.load(link.href);
             }
-            const button = event.target.closest("[data-copy]");
-            if (button) copy(button);
         });
 
         document.body.addEventListener("htmx:beforeSwap", ({ detail }) => {

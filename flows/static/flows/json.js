@@ -4,7 +4,7 @@
 - `<div data-json-text>` shows the text of the `pre` in it.
 
 Numbers are shown as they are written, whatever their length. All text goes into the page by
-textContent. What is no JSON, or is nested very deep, is shown as text.
+textContent. What is no JSON, or is nested very deep, is shown as text. It copies by copy.js.
 */
 (() => {
   "use strict";
@@ -228,13 +228,9 @@ textContent. What is no JSON, or is nested very deep, is shown as text.
   };
 
   const copyText = async (button, text) => {
-    const before = button.textContent;
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
-    } catch {
-      button.textContent = "Not copied";
-    }
+    const before = button.dataset.before || button.textContent;
+    button.dataset.before = before;
+    button.textContent = (await window.engineCopy(text)) ? "Copied" : "Not copied";
     setTimeout(() => {
       button.textContent = before;
     }, 1500);
