@@ -266,6 +266,7 @@ UNFOLD: dict[str, Any] = {
     ],
     "SCRIPTS": [
         lambda request: static("flows/live.js"),
+        lambda request: static("flows/failures.js"),
         lambda request: static("flows/times.js"),
         lambda request: static("flows/accessible.js"),
         lambda request: static("flows/once.js"),

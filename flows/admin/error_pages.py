@@ -39,7 +39,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:
     """Answer inside the menu for users who may see it, else by itself."""
     if "HX-Request" in request.headers:
-        # A part of a page, which does not show what it could not load.
+        # failures.js shows it: htmx puts no error in the place of a part.
         return HttpResponse(f"{title}. {text}", "text/plain; charset=utf-8", status)
     # The way in the header is not that to the page which was asked for.
     request.error_title = title  # type: ignore[attr-defined]

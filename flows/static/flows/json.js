@@ -245,8 +245,12 @@ textContent. What is no JSON, or is nested very deep, is shown as text. It copie
     details.dataset.jsonLoaded = "1";
     const place = details.querySelector(".run-body-text");
     const url = details.dataset.jsonSrc;
+    let why = "It could not be loaded. Close and open it again.";
     try {
       const response = await fetch(url);
+      if (window.engineSession?.loginOf(response.url)) {
+        why = "Your session has ended: load the page again to log in.";
+      }
       if (!response.ok || response.redirected) {
         throw new Error(String(response.status));
       }
@@ -259,7 +263,7 @@ textContent. What is no JSON, or is nested very deep, is shown as text. It copie
       }
     } catch {
       delete details.dataset.jsonLoaded;
-      place.replaceChildren(make("p", "run-soft", "It could not be loaded. Close and open it again."));
+      place.replaceChildren(make("p", "run-soft", why));
     }
   };
 
