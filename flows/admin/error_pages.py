@@ -1,4 +1,4 @@
-"""Pages for 403 and 404 inside the look of the Configuration Manager, with a way back."""
+"""Pages for 403, 404 and 405 inside the look of the Configuration Manager, with a way back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ NOT_FOUND = "There is no page at this address. What it showed may have been dele
 NOT_SENT = (
     "The form was not sent from this page, or the login changed meanwhile. Go back, load the page"
     " again and repeat it. Cookies have to be allowed."
+)
+
+NOT_POSTED = (
+    "What a button does was asked for as a page: perhaps the session had ended. Go back and press"
+    " the button again."
 )
 
 
@@ -34,6 +39,12 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     if _is_of_api(request):
         return csrf.csrf_failure(request, reason)
     return page(request, 403, "The form was not accepted", NOT_SENT)
+
+
+def not_posted(request: HttpRequest, methods: str) -> HttpResponse:
+    response = page(request, 405, "Nothing was done", NOT_POSTED)
+    response["Allow"] = methods
+    return response
 
 
 def page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib import messages
@@ -17,7 +18,7 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 
-from flows.admin.error_pages import page
+from flows.admin.error_pages import not_posted, page
 from flows.errors import PayloadUnreadable
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class MalformedMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED and is_of_admin(request):
+            return not_posted(request, response.headers["Allow"])
         # Django's answer after its own checks, which tells nothing.
         is_dropped = response.headers.get("Location") == f"{request.path}?{ERROR_FLAG}=1"
         return without_filter(request) if is_list(request) and is_dropped else response
@@ -88,6 +91,10 @@ def without_filter(request: HttpRequest) -> HttpResponseBase:
 
 def url_name(request: HttpRequest) -> str:
     return (request.resolver_match and request.resolver_match.url_name) or ""
+
+
+def is_of_admin(request: HttpRequest) -> bool:
+    return request.resolver_match is not None and "admin" in request.resolver_match.namespaces
 
 
 def is_list(request: HttpRequest) -> bool:

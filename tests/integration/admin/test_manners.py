@@ -146,6 +146,21 @@ def test_the_way_in_the_header_of_a_refused_page_is_its_title(client, staff):
     assert crumbs == ["Not allowed"]
 
 
+def test_what_a_button_does_is_no_page_and_its_address_says_so(admin_client, orders):
+    """As after a login, which leads to the address that the button had sent to."""
+    step = orders.steps.get()
+    for url in (
+        reverse("admin:flows_deadletter_requeue", args=[1]),
+        reverse("admin:flows_flow_move_step", args=[orders.pk]),
+        reverse("admin:flows_flow_save_step", args=[orders.pk, step.pk, "queue"]),
+    ):
+        response = admin_client.get(url)
+
+        assert (response.status_code, response["Allow"]) == (405, "POST"), url
+        assert "Nothing was done" in response.content.decode()
+        assert reverse("admin:flows_flow_changelist") in response.content.decode()
+
+
 def test_a_form_without_its_token_is_answered_in_the_look_of_the_admin():
     client = Client(enforce_csrf_checks=True)
 
