@@ -56,6 +56,42 @@ def test_a_figure_changes_without_a_new_page(home: Any) -> None:
     expect(stale(home)).to_have_count(0)
 
 
+def test_the_focus_stays_where_it_is(home: Any) -> None:
+    link = home.locator(".home-flows").get_by_role("link", name="orders", exact=True)
+    link.focus()
+
+    engine.start("orders", {})
+    expect(waiting(home)).to_have_text("1", timeout=PATIENCE_MS)
+
+    expect(link).to_be_focused()
+    home.keyboard.press("Enter")
+    home.wait_for_url("**/flow/*/change/")
+
+
+def test_the_focus_stays_in_a_cell_of_the_list_of_queues(home: Any) -> None:
+    home.goto(reverse("admin:flows_queue_changelist"))
+    link = home.locator("#result_list").get_by_role("link", name="orders", exact=True)
+    link.focus()
+
+    engine.start("orders", {})
+    filled = home.locator("[id$=-filled]")
+    expect(filled).to_contain_text("1 / 10,000", timeout=PATIENCE_MS)
+
+    expect(link).to_be_focused()
+
+
+def test_a_table_stays_as_far_to_the_side_as_it_was(home: Any) -> None:
+    home.set_viewport_size({"width": 800, "height": 900})
+    table = home.locator(".home-scroll")
+    far = "table => { table.scrollLeft = 60; return table.scrollLeft; }"
+    assert table.evaluate(far) == 60
+
+    engine.start("orders", {})
+    expect(waiting(home)).to_have_text("1", timeout=PATIENCE_MS)
+
+    assert table.evaluate("table => table.scrollLeft") == 60
+
+
 @pytest.mark.parametrize("failure", ["no server", "an error"])
 def test_a_part_that_cannot_be_refreshed_says_since_when(home: Any, failure: str) -> None:
     def fail(route: Any) -> None:

@@ -5,6 +5,7 @@ and again. This module
 
 - asks for nothing while the page is hidden, and at once when it is shown again;
 - leaves a part alone while a user types or selects text in it, or if it is inside an element with `data-live-hold`;
+- leaves the focus where it was, and what was scrolled sideways as it was;
 - asks no more where the part, or something in it, has `data-live-ended`, and then brings the
   header up to date, whose buttons were those of before the end;
 - writes into the part since when it is not up to date, where an answer fails or is another page,
@@ -16,9 +17,11 @@ and again. This module
   const PARTS = "[data-live]";
   const TIMEOUT_MS = 10_000;
   const STALE = "live-stale";
+  const SCROLLED = ".home-scroll";
   // By the address of a part: when it was answered last.
   const answered = new Map();
   const loaded = new Date();
+  let before = null;
 
   const partOf = (event) => {
     const source = event.detail.elt;
@@ -65,6 +68,36 @@ and again. This module
     }
   };
 
+  // What is alike: links by their address, whose text may be a number that changes.
+  const nameOf = (element) =>
+    `${element.tagName} ${element.getAttribute("href") ?? element.textContent.trim()}`;
+  const alike = (root, tag, name) =>
+    [...root.querySelectorAll(tag)].filter((each) => nameOf(each) === name);
+
+  /* What is to be as it was when the part is there anew: htmx keeps the focus of what has an id. */
+  const placesIn = (part) => {
+    const scrolled = [...part.querySelectorAll(SCROLLED)].map((each) => each.scrollLeft);
+    const element = document.activeElement;
+    const root = element?.parentElement?.closest("[id]");
+    if (!root || element.id) {
+      return { scrolled };
+    }
+    const [tag, name] = [element.tagName, nameOf(element)];
+    return { scrolled, element, tag, name, root: root.id, at: alike(root, tag, name).indexOf(element) };
+  };
+
+  const restore = (part, { scrolled, element, tag, name, root, at }) => {
+    const shown = part.isConnected ? part : document.getElementById(part.id);
+    [...(shown?.querySelectorAll(SCROLLED) ?? [])].forEach((each, number) => {
+      each.scrollLeft = scrolled[number] ?? 0;
+    });
+    if (element && document.activeElement === document.body) {
+      const around = document.getElementById(root);
+      const found = element.isConnected ? element : around && alike(around, tag, name)[at];
+      found?.focus({ preventScroll: true });
+    }
+  };
+
   const isAnotherPage = (xhr, part) => {
     const asked = new URL(part.getAttribute("hx-get"), document.baseURI);
     return xhr.responseURL !== "" && new URL(xhr.responseURL).pathname !== asked.pathname;
@@ -99,6 +132,15 @@ and again. This module
     }
     answered.set(part.getAttribute("hx-get"), new Date());
     part.querySelector(`.${STALE}`)?.remove();
+    before = { part, places: placesIn(part) };
+  });
+
+  // The parts are swapped at once, before this.
+  document.addEventListener("htmx:afterOnLoad", () => {
+    if (before) {
+      restore(before.part, before.places);
+      before = null;
+    }
   });
 
   const refreshHeader = async () => {
