@@ -33,6 +33,7 @@ def pages() -> dict[str, str]:
         found[kind] = reverse(name, args=[row.pk])
     found["start"] = reverse("admin:flows_flow_start", args=[rows["flow"].pk])
     found["new script"] = reverse("admin:scripts_script_add")
+    found["import"] = reverse("admin:flows_configuration_import")
     return found
 
 
@@ -82,6 +83,28 @@ def test_page_with_a_change_asks_and_does_not_once_it_is_undone(page: Any, kind:
     page.keyboard.type("x")
     page.fill(field, before)
     leave(page)
+    assert asked == ["beforeunload"]
+
+
+def test_a_document_that_was_pasted_counts(page: Any) -> None:
+    asked = questions(page)
+    page.goto(pages()["import"])
+
+    page.fill("#id_document", '{"flows": []}')
+    leave(page)
+
+    assert asked == ["beforeunload"]
+
+
+def test_a_form_that_its_page_does_not_send_still_asks(page: Any) -> None:
+    asked = questions(page)
+    page.goto(pages()["import"])
+    page.evaluate("document.addEventListener('submit', (event) => event.preventDefault())")
+
+    page.fill("#id_document", '{"flows": []}')
+    page.get_by_role("button", name="Show what would change").click()
+    leave(page)
+
     assert asked == ["beforeunload"]
 
 

@@ -37,7 +37,6 @@
             this.form = form;
             this.isSent = false;
             this.before = form.matches("[data-unsaved]") || form.querySelector("[data-unsaved]") ? "" : null;
-            form.addEventListener("submit", () => { this.isSent = true; });
         }
 
         begin() {
@@ -57,6 +56,11 @@
             ACTIONS.forEach((name) => document.removeEventListener(name, begin, true));
         };
         ACTIONS.forEach((name) => document.addEventListener(name, begin, true));
+        // After all others that listen: a script of the page may have prevented it. htmx does, and sends.
+        window.addEventListener("submit", ({ target, defaultPrevented }) => {
+            if (defaultPrevented && !target.hasAttribute("hx-post")) return;
+            guards.filter(({ form }) => form === target).forEach((guard) => { guard.isSent = true; });
+        });
         document.addEventListener("click", ({ target }) => {
             if (target.closest("[data-leaves]")) guards.forEach((guard) => { guard.isSent = true; });
         });
