@@ -261,11 +261,13 @@ def test_the_filters_offer_each_verb_and_each_kind_that_is_recorded(client, db):
 
 
 def test_a_schedule_of_a_flow_is_told_from_a_task_of_the_scheduler(client, world):
-    FlowSchedule.objects.create(flow=world.flow, name="nightly", cron="0 0 1 1 *")
+    schedule = FlowSchedule.objects.create(flow=world.flow, name="nightly", cron="0 0 1 1 *")
     page = reverse("admin:django_q_schedule_add")
     sent = {"name": "sweep", "func": "flows.tasks.retention.purge", "schedule_type": "D"}
 
     client.post(page, sent | {"repeats": "-1", "next_run_0": "2026-11-30", "next_run_1": "10:00"})
 
-    assert shown(client.get(LIST, {"kind": "schedule"})) == ["order-processing / nightly"]
+    schedules = client.get(LIST, {"kind": "schedule"})
+    assert shown(schedules) == ["order-processing / nightly"]
+    assert f'/flowschedule/{schedule.pk}/change/"' in schedules.content.decode()
     assert shown(client.get(LIST, {"kind": "scheduled task"})) == ["flows.tasks.retention.purge"]
