@@ -156,6 +156,23 @@ def test_side_panel_opens_keeps_the_focus_and_gives_it_back(page: Any) -> None:
     page.wait_for_function(f"document.activeElement.id === 'step-{step.pk}'")
 
 
+def test_a_version_to_compare_with_is_chosen_before_it_is_loaded(page: Any) -> None:
+    script = make_flow("orders", [ECHO]).steps.get().script
+    for number in range(3):
+        script.code = f"{ECHO}# {number}\n"
+        script.save()
+    newest = script.versions.order_by("number").last()
+    page.goto(reverse("admin:scripts_scriptversion_change", args=[newest.pk]))
+
+    page.get_by_label("compared with").focus()
+    page.keyboard.press("ArrowDown")
+    assert "against" not in page.url
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+
+    page.wait_for_url("**against=*")
+
+
 def test_buttons_are_named_without_the_names_of_their_icons(page: Any) -> None:
     make_flow("orders", [ECHO])
     page.goto(reverse("admin:flows_flow_change", args=[Flow.objects.get().pk]))

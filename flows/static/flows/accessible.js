@@ -22,6 +22,7 @@ unfold's menus open at elements that are no buttons. This module
   // Names of buttons that show an icon alone.
   const NAMES = {
     close: "Close",
+    dock_to_right: "Menu",
     expand_more: "Show more",
     menu: "Menu",
     more_horiz: "More actions",
