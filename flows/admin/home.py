@@ -18,6 +18,7 @@ from flows.admin.finding import find
 from flows.admin.first_run import guide
 from flows.admin.schedules import next_starts
 from flows.admin.sparkline import sparkline
+from flows.front.documentation import documentation
 from flows.models import DeadLetter, Flow, FlowSchedule, Queue, Run
 from flows.models.alert import AlertLevel
 from flows.monitoring.curves import PERIODS, Curve
@@ -142,7 +143,7 @@ def _watched(request: HttpRequest, period: str, shows_all: bool) -> dict[str, An
         "guide": guide(request, seen),
         "is_empty": not seen.flows,
         "flows_url": list_of(Flow),
-        "add_flow_url": reverse("admin:flows_flow_add"),
+        "add_flow_url": configures(request, None) and reverse("admin:flows_flow_add"),
         "check_url": flow_ids is None and reverse("admin:flows_run_conservation"),
     }
 
@@ -186,7 +187,12 @@ VERBS = {
     Target.DEAD_LETTERS: "See the dead letters",
     Target.FAILED_RUNS: "See the failed runs",
     Target.CONSERVATION: "Check conservation",
-    Target.HELP: "",
+    Target.HELP: "Read how",
+}
+# By the rule of an alarm that leads to no page of its own: the part of the documentation.
+HELP = {
+    "workers-gone": ("asyncengine", "workers"),
+    "sandbox-incomplete": ("flows/access", "what-a-script-can-reach"),
 }
 
 
@@ -206,6 +212,9 @@ def _target(alarm: Alarm, pages: Pages) -> str:
         return list_of(Run, status="FAILED", flow=alarm.flow, age="1h")
     if alarm.target is Target.CONSERVATION:
         return reverse("admin:flows_run_conservation")
+    if alarm.target is Target.HELP:
+        page, part = HELP.get(alarm.rule, ("", ""))
+        return f"{reverse('documentation:page', args=[page])}#{part}" if documentation() else ""
     name = alarm.queue if alarm.target is Target.QUEUE else alarm.flow
     return pages.get((alarm.target, name), "")
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from flows import engine
-from flows.admin.home import MOST_FLOWS, number, short
+from flows.admin.home import HELP, MOST_FLOWS, _target, number, short
 from flows.admin.sparkline import sparkline
 from flows.models import (
     Consumer,
@@ -28,6 +28,8 @@ from flows.models import (
     Right,
     RoleMapping,
 )
+from flows.models.alert import AlertLevel
+from flows.monitoring.health import Alarm, Target
 from flows.store import store
 from flows.tasks.clusters import ClusterStatus
 from flows.tasks.conservation import check_and_store
@@ -75,6 +77,15 @@ def test_an_empty_installation_says_what_to_do_next(client, db):
     assert "No flow yet" in content
     assert reverse("admin:flows_flow_add") in content
     assert "All is well" in content
+
+
+def test_an_empty_installation_leads_a_viewer_to_no_page_that_refuses(db):
+    client = client_with(Right.WATCH)
+
+    content = home(client).content.decode()
+
+    assert "No flow yet" in content
+    assert reverse("admin:flows_flow_add") not in content
 
 
 def done(client):
@@ -279,6 +290,15 @@ def test_workers_that_are_gone_raise_an_alarm_and_a_live_consumer_is_proof_of_on
     assert rules(client) == ["workers-gone"]
 
 
+@pytest.mark.parametrize("rule", HELP)
+def test_an_alarm_without_a_page_of_its_own_leads_to_the_documentation(client, db, rule):
+    alarm = Alarm(rule, AlertLevel.WARNING, "So it is.", "Do this.", Target.HELP)
+
+    page, _, part = _target(alarm, {}).partition("#")
+
+    assert f'id="{part}"' in client.get(page).content.decode()
+
+
 def test_a_full_queue_comes_first_by_its_proportion(client):
     make_flow("big", codes=[ECHO], size=20_000)
     make_flow("small", codes=[ECHO], size=5)
@@ -367,11 +387,12 @@ def test_a_user_who_watches_nothing_sees_no_figures(right):
         assert "secret" not in response.content.decode()
 
 
-def client_with(right, flow_name):
+def client_with(right, flow_name=None):
+    """Return the client of a user with the right to the flow, or to every one."""
     user = User.objects.create_user("staff", is_staff=True)
     if right:
         role = Group.objects.create(name="role")
-        flow = Flow.objects.get(name=flow_name)
+        flow = Flow.objects.get(name=flow_name) if flow_name else None
         RoleMapping.objects.create(role=role, right=right, flow=flow)
         user.groups.add(role)
     client = Client()
