@@ -40,7 +40,7 @@ def samples_of(script: Script, user: Any, choice: str = "") -> Iterator[Sample]:
     A dead letter is chosen by its id.
     """
     for letter in _dead_letters(script, user, choice):
-        label = f"{letter.dead_at:%Y-%m-%d %H:%M:%S} {letter.reason}, {letter.step}"
+        label = f"{letter.dead_at:%Y-%m-%d %H:%M:%S} UTC, {letter.reason}, {letter.step}"
         yield Sample("Dead letters", label, letter.body, is_chosen=str(letter.pk) == choice)
     for message in _waiting_messages(script, user):
         yield Sample("Runs", f"{message.run_id}, waits for {message.step}", message.body)
