@@ -17,10 +17,17 @@ from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
 
 from flows.monitoring import kept
+from flows.starts import rates
+from flows.starts.refusals import refusals
+from flows.store import store
+from flows.store.asked import Asked
 from flows.store.telling import flow_webhooks
 from flows.testing.transactions import count_starts_at_once
 from flows.worker.this_worker import this_worker
+from scripts.models.configuration_values import forget_configuration_values
+from scripts.models.secret_values import forget_secrets
 from scripts.pool.host_pool import HostPool
+from scripts.services.flow_states import pending_states
 from tests import bytecode, flushing, parts_of_pages, static_files
 from tests.databases import copies, is_postgresql, template_databases
 from tests.halves import is_on_both, running_halves
@@ -59,10 +66,17 @@ WAITING = ("pipes", "acceptance", "abuse", "hosts")
 
 @pytest.fixture(autouse=True)
 def nothing_is_kept() -> Iterator[None]:
-    """Forget what a process has kept of the database of the test before."""
+    """Forget what a process has kept of the database of the test before.
+
+    Keys come back, of queues and flows on SQLite, and names.
+    """
     yield
-    kept.forget()
-    flow_webhooks.forget()
+    for each in (kept, flow_webhooks, rates, refusals):
+        each.forget()
+    for kept_by_key in (Asked.rooms_of, store().full_at, pending_states):
+        kept_by_key.clear()
+    forget_secrets()
+    forget_configuration_values()
 
 
 def pytest_configure(config: pytest.Config) -> None:
