@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.urls import reverse
 
 from flows.alerts.notices import Pending
 from flows.models import Alert
+from flows.monitoring.own_address import own_address
 from flows.monitoring.times import rfc3339
 
 # Chats take no long ones.
@@ -72,9 +72,7 @@ def _line_of_end(alert: Alert) -> str:
 def _place() -> Iterator[str]:
     """Say which installation it is: its address, or a machine of it."""
     yield ""
-    base = settings.ASYNCENGINE_URL.rstrip("/")
-    if base:
-        path = reverse("admin:index")
-        yield base + path.removeprefix(settings.FORCE_SCRIPT_NAME or "")
+    if settings.ASYNCENGINE_URL:
+        yield own_address("admin:index")
     else:
         yield f"Sent by {socket.gethostname()}."

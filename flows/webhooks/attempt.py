@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
-from django.conf import settings
-from django.urls import reverse
 from django.utils import timezone
 
 from flows.errors import PayloadUnreadable
 from flows.models import Flow, Run, WebhookDelivery
 from flows.models.webhook import LONGEST_ERROR
+from flows.monitoring.own_address import own_address
 from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import Beside
 from flows.store import store
@@ -151,16 +150,9 @@ def _document(delivery: WebhookDelivery, run: Run) -> dict[str, Any]:
             "errorCode": beside.error_code(run) if is_as_told else None,
             "causeCode": beside.cause_code(run) if is_as_told else None,
             "labels": beside.labels(run.pk),
-            "statusUrl": status_url(run),
+            "statusUrl": own_address("api:run", run.pk),
         },
     }
-
-
-def status_url(run: Run) -> str:
-    """Return the address of the run, without scheme and host where ASYNCENGINE_URL is not set."""
-    path = reverse("api:run", args=[run.pk])
-    base = settings.ASYNCENGINE_URL.rstrip("/")
-    return base + path.removeprefix(settings.FORCE_SCRIPT_NAME or "") if base else path
 
 
 # --- what becomes of it ------------------------------------------------------------------------

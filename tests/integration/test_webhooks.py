@@ -42,6 +42,7 @@ from tests.builders import ECHO, RAISING, make_flow, run_of, work, work_until_id
 from tests.hosts.outside_calls.helpers import resolver
 from tests.integration.webhooks import make_due, send_due, set_webhook
 from tests.loopback import serving
+from tests.mounting import mount
 
 pytestmark = pytest.mark.django_db
 
@@ -492,3 +493,16 @@ def test_address_of_the_run_is_whole_where_the_installation_knows_its_own(receiv
     data = json.loads(receiver.received[0].body)["data"]
     url = f"https://engine.example.org/async/api/runs/{delivery.run_id}"
     assert data["statusUrl"] == url
+
+
+@pytest.mark.parametrize(
+    ("url", "root"), [("", "/engine"), ("https://shop.example.org/engine",) * 2]
+)
+def test_address_of_the_run_is_below_the_include_of_a_project(receiver, settings, url, root):
+    mount(settings, url)
+    delivery = ended(receiver)
+
+    send_due()
+
+    data = json.loads(receiver.received[0].body)["data"]
+    assert data["statusUrl"] == f"{root}/async/api/runs/{delivery.run_id}"

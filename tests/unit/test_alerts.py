@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from flows.alerts.messages import LONGEST_TITLE, Message, message_of
+from flows.alerts.messages import LONGEST_TITLE, Message, message_of, trial_message
 from flows.alerts.notices import Pending, is_quiet, pending, wait_after
 from flows.alerts.sending import NotSent, send, url_fault
 from flows.models import Alert, AlertNotice, AlertTarget
+from tests.mounting import mount
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -89,6 +90,12 @@ def test_one_message_has_all_that_is_pending_and_is_as_urgent_as_the_worst(setti
         "https://engine.example.org/admin/",
     ]
     assert message_of(Pending(ended=[over])).kind == "success"
+
+
+def test_a_message_of_a_project_leads_to_the_pages_of_the_engine(settings):
+    mount(settings, "https://shop.example.org/engine")
+
+    assert trial_message("team").body.endswith("\nhttps://shop.example.org/engine/admin/")
 
 
 def test_a_message_stays_short():
