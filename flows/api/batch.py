@@ -178,15 +178,8 @@ class Batch:
 
     def _start_valid(self, items: list[Item], faults: dict[int, Problem]) -> None:
         """Start the valid items. Add a problem to `faults` for each of the others."""
-        if not items:
-            return
-        self._starter.look_again()
-        try:
-            self._start_at_once(items, faults)
-        except PayloadInvalid:
-            faults |= {item.line: fault for item in items if (fault := self._starter.fault(item))}
-            self._start_as_fits([item for item in items if item.line not in faults], faults)
-        except (QueueFull, StartRateExceeded):
+        if items:
+            self._starter.look_again()
             self._start_as_fits(items, faults)
 
     def _start_at_once(self, items: Sequence[Item], faults: dict[int, Problem]) -> None:
@@ -198,15 +191,23 @@ class Batch:
                 self.answer.accept(outcome)
 
     def _start_as_fits(self, items: Sequence[Item], faults: dict[int, Problem]) -> None:
-        """Start as many items as queue and rates allow, or allow in time.
+        """Start as many of the valid items as queue and rates allow, or allow in time.
 
-        Raises QueueFull or StartRateExceeded unless all are started.
+        Raises QueueFull or StartRateExceeded unless all of them are started.
         """
         begun = time.monotonic()
         while items:
             try:
                 self._start_at_once(items, faults)
                 return
+            except PayloadInvalid:
+                # Also here and not at first alone: the flow may change while a line waits.
+                found = {item.line: fault for item in items if (fault := self._starter.fault(item))}
+                if not found:
+                    raise
+                faults |= found
+                items = [item for item in items if item.line not in found]
+                continue
             except StartRateExceeded as error:
                 first = error.allowed
                 if not first and not self._patience.rate_allows(begun, error.seconds):

@@ -30,30 +30,32 @@ Start = Callable[[Sequence[Item]], list[Outcome]]
 
 
 class Starter:
-    """Starts the lines, all of them or none. Raises as `engine.start_many` does."""
+    """Starts the lines, all of them or none. Raises as `engine.start_many` does.
+
+    The caller may have been looked at again since the last ones: flow, user and rates are those
+    that the caller has by now.
+    """
 
     def __init__(self, caller: BatchCaller, options: dict[str, Any]) -> None:
         self._caller = caller
         self._asked = options
-        self._follow()
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return self._asked | {"user": self._caller.user, "rates": self._caller.rates}
 
     def look_again(self) -> None:
         """Go on with the flow as it is now. Raises as the caller's does."""
         self._caller.look_again()
-        self._follow()
-
-    def _follow(self) -> None:
-        self._plan = self._caller.plan
-        self._options = self._asked | {"user": self._caller.user, "rates": self._caller.rates}
 
     def start(self, items: Sequence[Item]) -> list[Outcome]:
         raws = [item.raw for item in items]
-        return list(engine.start_many(self._plan, raws, **self._options))
+        return list(engine.start_many(self._caller.plan, raws, **self._options))
 
     def fault(self, item: Item) -> Problem | None:
         """Say why a line can never be started, None where nothing is wrong with it."""
         try:
-            self._plan.require_valid(parse_payload(item.raw))
+            self._caller.plan.require_valid(parse_payload(item.raw))
         except PayloadInvalid as error:
             untold = [
                 f"{path}: {detail}"
@@ -73,7 +75,7 @@ class KeyedStarter(Starter):
 
     def start(self, items: Sequence[Item]) -> list[Outcome]:
         keyed = [(self._key_of(item), item.raw) for item in items]
-        outcomes = engine.start_keyed(self._plan, keyed, **self._options)
+        outcomes = engine.start_keyed(self._caller.plan, keyed, **self._options)
         return [
             each.correlation_id if isinstance(each, engine.Started) else _problem_of(each)
             for each in outcomes

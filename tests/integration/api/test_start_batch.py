@@ -471,6 +471,58 @@ class TestWaiting:
         assert "nextLine" not in document
         assert [payload["n"] for payload in payloads()] == list(range(40))
 
+    @pytest.mark.parametrize("query", ["", "&keyField=key"])
+    def test_invalid_line_far_behind_those_that_wait_is_rejected_alone(
+        self, send, monkeypatch, query
+    ):
+        """So far that the queue is found full before that line is read."""
+        room(4)
+        has_room = engine.has_room
+
+        def more_room(*args: Any, **options: Any) -> bool:
+            room(1_000)
+            return has_room(*args, **options)
+
+        monkeypatch.setattr(engine, "has_room", more_room)
+        body = [b'{"n": %d, "key": "%d"}' % (n, n) for n in range(140)]
+        body[120] = b"no"
+
+        document = send(b"\n".join(body), query=f"flowName=loan&wait=60{query}").json()
+
+        assert document["accepted"] == Run.objects.count() == 139
+        [entry] = document["rejected"]
+        assert (entry["line"], entry["type"]) == (121, "/async/problems/payload-invalid")
+
+    @pytest.mark.parametrize("query", ["", "&keyField=key"])
+    def test_lines_behind_one_that_waits_run_the_flow_as_it_is_by_then(
+        self, send, flow, monkeypatch, query
+    ):
+        monkeypatch.setattr("flows.api.batch_caller.LOOK_SECONDS", 0.0)
+        room(1)
+        has_room = engine.has_room
+
+        def changed(*args: Any, **options: Any) -> bool:
+            step = flow.steps.earliest("position")
+            if step.queue.name == "loan queue 1":
+                # The queue before stays full.
+                step.queue = Queue.objects.create(name="wider")
+                step.save()
+                step.script.input_schema = SCHEMA
+                step.script.save()
+            return has_room(*args, **options)
+
+        monkeypatch.setattr(engine, "has_room", changed)
+        numbers = [b"0", b"1", b'"two"', b"3"]
+        body = b"".join(b'{"n": %s, "key": "%d"}\n' % (n, i) for i, n in enumerate(numbers))
+
+        document = send(body, query=f"flowName=loan&wait=5{query}").json()
+
+        assert document["accepted"] == 3
+        [entry] = document["rejected"]
+        assert (entry["line"], entry["type"]) == (3, "/async/problems/payload-invalid")
+        versions = Run.objects.order_by("pk").values_list("flow_version__number", flat=True)
+        assert list(versions) == [1, 2, 2]
+
     def test_line_that_gets_no_room_in_time_stops_the_batch(self, send):
         room(2)
 
