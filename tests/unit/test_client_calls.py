@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 from asyncengine_client import calls
-from asyncengine_client.errors import NoConnection
+from asyncengine_client.errors import NoConnection, Unavailable
 from asyncengine_client.retries import Tries
 from asyncengine_client.settings import Settings
 
@@ -31,3 +31,20 @@ def test_what_may_have_been_discarded_is_not_discarded_again():
     assert tries.after_failure(httpx.ConnectError("not sent"))
     with pytest.raises(NoConnection):
         tries.after_failure(httpx.ReadError("may have been sent"))
+
+
+@pytest.mark.parametrize("call", [calls.discard(7), calls.reprocess(7), calls.reprocess_many({})])
+def test_what_may_be_done_is_not_done_again(call: calls.Call):
+    tries = Tries(call, 60.0)
+
+    assert [tries.after_answer(httpx.Response(status)) for status in (429, 503)]
+    for status in (500, 502, 504):
+        with pytest.raises(Unavailable):
+            tries.after_answer(httpx.Response(status))
+
+
+def test_a_start_goes_again_after_every_answer_that_may_pass():
+    tries = Tries(calls.start("flow", {}, key=None), 60.0)
+
+    for status in (429, 500, 502, 503, 504):
+        assert tries.after_answer(httpx.Response(status))

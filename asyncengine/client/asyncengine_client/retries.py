@@ -11,6 +11,8 @@ from asyncengine_client.errors import ApiError, NoConnection, TooManyCalls, Unav
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 30.0
+# Too much is asked for, or the engine is away.
+NOTHING_DONE = (429, 503)
 
 
 class Tries:
@@ -27,8 +29,8 @@ class Tries:
             return None
         error = error_of(response)
         passes = isinstance(error, TooManyCalls | Unavailable) and error.status != 501
-        # 504: it may have been stored, which a key makes harmless.
-        if not passes or (error.status == 504 and not self._call.is_safe):
+        # After others, such as 502 of a proxy, it may be done: a key makes that harmless.
+        if not passes or not (self._call.is_safe or error.status in NOTHING_DONE):
             raise error
         return self._next_pause(error, error.retry_after)
 
