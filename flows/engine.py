@@ -79,13 +79,16 @@ def start_like(
     user: Caller | None = None,
     idempotency_key: str | None = None,
     counts: bool = False,
+    is_another: bool = False,
+    reason: str = "",
 ) -> Started:
     """Start a new run of the flow as it is now, with a payload that a step of another run got.
 
     It begins at the step of the same name, or at the first one without a step; the new run names
     the one that it repeats. With `counts` it counts in the start rates. The same idempotency key
-    gives the same new run. Raises as `start` does, and FlowNotRunnable where the flow or the step
-    is gone.
+    gives the same new run. The audit log has it with the reason, and whether the payload is
+    another one (`is_another`). Raises as `start` does, and FlowNotRunnable where the flow or the
+    step is gone.
     """
     if run.flow_version.flow is None:
         raise FlowNotRunnable("The flow was deleted.")
@@ -105,6 +108,10 @@ def start_like(
             changes |= {"status": Run.Status.RUNNING, "started_at": F("created_at")}
         Run.objects.filter(pk=new.correlation_id).update(**changes)
         _require_not_erased(run)
+        after = {"new run": str(new.correlation_id)}
+        after |= {"step": step.name} if step else {}
+        after |= {"payload": "another one"} if is_another else {}
+        audit.record("start again", run, after=after, reason=reason, user=user)
 
     if idempotency_key is None:
         with within_rates([new]), store().database.transaction():

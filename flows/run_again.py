@@ -45,13 +45,15 @@ def run_again(
     payload: bytes | None = None,
     idempotency_key: str | None = None,
     counts: bool = False,
+    reason: str = "",
 ) -> StartedAgain:
     """Start a new run of the flow as it is now, with what a step of this run got.
 
     Without a step it is what the run itself got; a payload takes the place of either. `rights` are
     the caller's rights to the flow. With `counts` the run counts in the start rates. The same
-    idempotency key gives the same new run, whatever has become of this run since. Raises
-    RightMissing, RunNotFinished, InputNotKept, PayloadErased, and as `engine.start_like` does.
+    idempotency key gives the same new run, whatever has become of this run since. The audit log
+    has user and reason. Raises RightMissing, RunNotFinished, InputNotKept, PayloadErased, and as
+    `engine.start_like` does.
     """
     require_right_to_start(rights)
     if step is None and run.repeats is not None:
@@ -74,11 +76,17 @@ def run_again(
         raise PayloadErased
     if is_within := begins_within(step):
         _require_right_within(rights, has_payload=payload is not None)
-    if payload is None:
-        payload = payload_kept(run, step).encode()
+    kept = payload_kept(run, step).encode() if payload is None else b""
     with counting_refusals(run.flow_version.flow_name):
         started = engine.start_like(
-            run, payload, step=step, user=user, idempotency_key=idempotency_key, counts=counts
+            run,
+            kept if payload is None else payload,
+            step=step,
+            user=user,
+            idempotency_key=idempotency_key,
+            counts=counts,
+            is_another=payload is not None,
+            reason=reason,
         )
     return StartedAgain(started, is_within)
 

@@ -9,7 +9,6 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -17,7 +16,6 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from flows import engine
-from flows.access.audit import record
 from flows.access.rights import rights_on
 from flows.admin.by_role import has_right, has_right_somewhere
 from flows.admin.display import page_of
@@ -118,7 +116,7 @@ class RunAgain(Base):
     def start_again(self, request: HttpRequest, form: Form, object_id: str) -> HttpResponse:
         run = self.seen_run(request, UUID(object_id))
         try:
-            started = _started_because(request, run, form.cleaned_data.get("reason", ""))
+            started = _started(request, run, reason=form.cleaned_data.get("reason", ""))
         except FlowError as error:
             self.message_user(request, str(error), messages.ERROR)
             return leave_dialog(page_of(run))
@@ -139,7 +137,7 @@ class RunAgain(Base):
         refused: Counter[str] = Counter()
         for run in runs:
             try:
-                _started_because(request, run, reason)
+                _started(request, run, reason=reason)
             except FlowError as error:
                 refused[str(error)] += 1
         if started := len(runs) - refused.total():
@@ -257,12 +255,3 @@ def _rights(request: HttpRequest, run: Run) -> set[str]:
 
 def _started(request: HttpRequest, run: Run, **options: Any) -> engine.Started:
     return run_again(run, _rights(request, run), user=request.user, **options).started
-
-
-def _started_because(request: HttpRequest, run: Run, reason: str) -> engine.Started:
-    """Start it as it was, and record who has done so and why."""
-    with transaction.atomic():
-        started = _started(request, run)
-        after = {"new run": str(started.correlation_id)}
-        record("start again", run, after=after, reason=reason, user=request.user)
-    return started

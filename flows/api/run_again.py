@@ -46,6 +46,7 @@ class RunAgainView(StartingView):
             payload=payload,
             idempotency_key=key,
             counts=True,
+            reason=body.get("reason", ""),
         )
         status = Run.Status.RUNNING if again.is_within else Run.Status.QUEUED
         return Stored(again.started, status, {"repeats": str(run.pk)})

@@ -142,10 +142,11 @@ def run_again(
     payload: Any = None,
     from_step: str | None = None,
     key: str | None = None,
+    reason: str | None = None,
     wait: float = 0.0,
 ) -> Call:
     path = f"{API}/runs/{part(correlation_id)}/again"
-    body = with_payload(payload, fromStep=from_step)
+    body = with_payload(payload, fromStep=from_step, reason=reason)
     return Call("POST", path, waiting(wait), body, key_of(key), held=wait)
 
 

@@ -181,9 +181,12 @@ class Client:
         payload: Any = None,
         from_step: str | None = None,
         key: str | None = None,
+        reason: str | None = None,
     ) -> Started:
         """Start a finished run anew, as a run of its own. With the same key it is the same run."""
-        call = calls.run_again(correlation_id, payload=payload, from_step=from_step, key=key)
+        call = calls.run_again(
+            correlation_id, payload=payload, from_step=from_step, key=key, reason=reason
+        )
         answer: Started = self._json(call)
         return answer
 

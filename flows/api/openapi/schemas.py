@@ -575,8 +575,9 @@ AGAIN_REQUEST = record(
             **NAME,
             "description": "The step where the new run begins; by default the first one.",
         },
+        "reason": REASON,
     },
-    optional=("payload", "fromStep"),
+    optional=("payload", "fromStep", "reason"),
     additionalProperties=False,
     examples=[{"payload": {"amount": 4200, "customer": "A-77"}}, {"fromStep": "decide"}],
 )

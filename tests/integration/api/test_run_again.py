@@ -10,7 +10,7 @@ import pytest
 from flows import engine
 from flows.api.openapi.schemas import STARTED_AGAIN
 from flows.message.envelope import payload_of, with_payload
-from flows.models import DeadLetter, Flow, Message, Queue, Right, RoleMapping, Run
+from flows.models import AuditEntry, DeadLetter, Flow, Message, Queue, Right, RoleMapping, Run
 from flows.models.keep import Keep
 from flows.monitoring.trace import trace
 from scripts.models import Script
@@ -116,6 +116,28 @@ def test_run_goes_through_the_flow_as_it_is_now(caller, flow, run):
 
     assert message_of(started(again(caller, run))).step.name == "check"
     assert message_of(started(again(caller, run, {"fromStep": "step 1"}))).step.name == "step 1"
+
+
+def test_it_is_recorded_once_with_what_was_asked_for_and_why(caller, user, run):
+    body = {"fromStep": "step 2", "payload": {"amount": 7}, "reason": "the bank lost it"}
+    for _ in range(2):
+        new = started(again(caller, run, body, **{"Idempotency-Key": "again 1"}))
+    other = started(again(caller, run))
+
+    first, second = AuditEntry.objects.filter(verb="start again").order_by("pk")
+    assert (first.actor, first.source, first.reason) == (user.username, "api", "the bank lost it")
+    assert (first.kind, first.target_id) == ("run", str(run.pk))
+    assert first.after == {"new run": str(new.pk), "step": "step 2", "payload": "another one"}
+    assert (second.reason, second.after) == ("", {"new run": str(other.pk)})
+
+
+def test_what_is_refused_is_not_recorded(caller, run):
+    Queue.objects.filter(name="loan queue 1").update(size=1)
+    engine.start("loan", {})
+
+    assert_problem(again(caller, run), 429, "queue-full")
+
+    assert not AuditEntry.objects.filter(verb="start again").exists()
 
 
 @pytest.mark.parametrize("body", [None, {"fromStep": "step 2"}])
@@ -272,6 +294,7 @@ WRONG_BODIES: list[Any] = [
     b'{"fromStep": ""}',
     b'{"fromStep": 1}',
     b'{"step": "step 1"}',
+    b'{"reason": 1}',
     b'{"payload": {"a": NaN}}',
     b'{"payload": {"a": 1, "a": 2}}',
     b"[]",
