@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -25,9 +26,11 @@ from flows.models import (
 from flows.monitoring.error_codes import Attempt, Codes, codes_of_attempts, letters_of
 from flows.monitoring.events.live import Heard, Place, said_in
 from flows.monitoring.events.page import (
+    OVER,
     Page,
     Position,
     is_ahead,
+    is_over,
     live_page,
     missed_since,
     read_page,
@@ -122,6 +125,38 @@ def test_a_failed_run_that_is_reprocessed_fails_again():
 
     assert names(first) == names(second) == ["log", "attempt-failed", "run-finished"]
     assert events(second.text)[-1][2]["status"] == "FAILED"
+
+
+@pytest.mark.parametrize(
+    "ends", [lambda run, flow: work_until_idle(flow), lambda run, flow: engine.cancel(run)]
+)
+def test_an_end_is_the_last_one_until_the_run_has_ended_again(ends: Any):
+    flow = make_flow(codes=[FAILS])
+    run = run_of(engine.start("flow", {}).correlation_id)
+    work_until_idle(flow)
+    of_run = Selection(EVERYTHING, run_id=run.pk)
+    first = page_of(of_run, Position()).until
+    was_last = is_over(run.pk, first)
+    engine.reprocess(DeadLetter.objects.get())
+    ends(run, flow)
+
+    again = page_of(of_run, replace(first, told=0))
+
+    assert (first.told, was_last, is_over(run.pk, first)) == (OVER, True, False)
+    assert events(again.text)[-1][1] == "run-finished"
+    assert is_over(run.pk, again.until)
+
+
+def test_an_end_is_the_last_one_though_ids_before_its_own_are_not_decided():
+    make_flow(codes=[FAILS])
+    run = run_of(engine.start("flow", {}).correlation_id)
+    begin = tip()
+    engine.cancel(run)
+
+    told = read_page(Selection(EVERYTHING, run_id=run.pk), Position(), begin)
+
+    assert told.is_last
+    assert is_over(run.pk, told.until)
 
 
 @pytest.mark.parametrize(

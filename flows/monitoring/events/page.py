@@ -241,7 +241,9 @@ class _OfRun(_Reading):
         if self.upto.end > self.until.end:
             self._move(end=self.upto.end)
         if run.is_over:
-            self.until = replace(self.until, told=OVER)
+            # Its own end is told, though not all ids before that one may be decided.
+            end = last_end(run_id, self.until) or self.until.end
+            self.until = replace(self.until, end=end, told=OVER)
             self._add(*run.event(), self.until)
         return self.page(is_last=run.is_over)
 
@@ -284,6 +286,22 @@ def is_ahead(place: Position) -> bool:
     """
     given = Position(last_id_given(StepRun), last_id_given(QuietEnd))
     return given.is_before(place)
+
+
+def is_over(run_id: UUID, after: Position) -> bool:
+    """Tell whether nothing has happened in a run behind the end that was told of it.
+
+    A run that was reprocessed may have ended again since.
+    """
+    attempts = StepRun.objects.filter(run=run_id, pk__gt=after.attempt)
+    return last_end(run_id, after) is None and not attempts.exists()
+
+
+def last_end(run_id: UUID, after: Position) -> int | None:
+    """Return the id of the last quiet end of a run behind a position, None if there is none."""
+    ends = QuietEnd.objects.filter(run=run_id, pk__gt=after.end)
+    found: int | None = ends.aggregate(last=Max("pk"))["last"]
+    return found
 
 
 def missed_since(after: Position) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -14,7 +15,7 @@ from knox.models import AuthToken
 from flows import engine
 from flows.api.events import check
 from flows.front.streams import STREAM, Stream
-from flows.models import Right, RoleMapping, Run
+from flows.models import QuietEnd, Right, RoleMapping, Run
 from flows.monitoring.events.page import OVER, Position
 from tests.integration.api.helpers import PASSWORD, assert_problem, basic, client_of, grant
 
@@ -61,6 +62,20 @@ def test_the_end_of_a_run_is_not_told_again_to_who_has_received_it(client, user,
 
     assert goes_on.after == Position(3, 1)
     assert (response.status_code, stream.selection) == (204, None)
+
+
+def test_an_end_is_told_to_who_has_received_an_earlier_one(client, user, flow):
+    grant(user, Right.WATCH, flow)
+    run = engine.start("loan", {}).correlation_id
+    engine.cancel(Run.objects.get(pk=run))
+    last = Position(0, QuietEnd.objects.get().pk, OVER)
+    earlier = replace(last, end=last.end - 1)
+
+    _, stream = ask(client, f"runs/{run}/events", Last_Event_ID=str(earlier))
+    response, _ = ask(client, f"runs/{run}/events", Last_Event_ID=str(last))
+
+    assert stream.after == replace(earlier, told=0)
+    assert response.status_code == 204
 
 
 @pytest.mark.parametrize(
