@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from flows.errors import FlowNotRunnable, PayloadInvalid, PayloadNotChecked, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, FlowVersion, StepVersion
@@ -208,6 +208,30 @@ def meeting_plan(step_id: int, flow_version_id: int) -> StepPlan | None:
 @lru_cache(maxsize=4096)
 def flow_name_of(flow_version_id: int) -> str:
     return FlowVersion.objects.values_list("flow_name", flat=True).get(pk=flow_version_id)
+
+
+@lru_cache(maxsize=4096)
+def _names_of(flow_version_id: int) -> tuple[int | None, frozenset[str]]:
+    """Return the flow of a version, and the names that it has had up to that version."""
+    version = FlowVersion.objects.get(pk=flow_version_id)
+    if version.flow_id is None:
+        return None, frozenset([version.flow_name])
+    versions = FlowVersion.objects.filter(flow=version.flow_id, number__lte=version.number)
+    return version.flow_id, frozenset(versions.order_by().values_list("flow_name", flat=True))
+
+
+def keys_of(flow_name: str, flow_version_id: int) -> Q:
+    """Return the condition of the idempotency keys that count for starts of a flow.
+
+    A key stands under the name that the flow had then. One under another name than the present one
+    counts if its run is of this flow: another flow may have that name by now.
+    """
+    flow_id, names = _names_of(flow_version_id)
+    if names <= {flow_name}:
+        return Q(flow_name=flow_name)
+    own = Q(flow_name=flow_name) | Q(run__flow_version__flow=flow_id)
+    # The names alone are for the index.
+    return Q(flow_name__in=sorted(names | {flow_name})) & own
 
 
 @lru_cache(maxsize=4096)

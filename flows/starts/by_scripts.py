@@ -32,7 +32,7 @@ from flows.message.digest import is_of_request
 from flows.models import IdempotencyKey, Queue, Run
 from flows.models.message import DEFAULT_PRIORITY
 from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions, can_be_a_name, checked_options
-from flows.plan import flow_plan
+from flows.plan import flow_plan, keys_of
 from flows.starts.conflict import Asked, conflict
 from flows.starts.new_run import deadline_at, delayed_until, new_run, require_time_left
 from flows.store import NewRun, store
@@ -176,8 +176,9 @@ def _require_room(run: NewRun, alike: int) -> None:
 def _first_of_key(run: NewRun, asked: Asked) -> tuple[NewRun, bool]:
     """Return the run that the key has started, else this one. Raises IdempotencyConflict."""
     since = store().database.now() - IDEMPOTENCY_KEY_AGE
+    of_flow = keys_of(run.flow_name, run.flow_version_id)
     known = IdempotencyKey.objects.filter(
-        flow_name=run.flow_name, caller=run.key_caller, key=run.key, created_at__gte=since
+        of_flow, caller=run.key_caller, key=run.key, created_at__gte=since
     ).first()
     if known is None:
         return run, True

@@ -14,7 +14,7 @@ from django.db import DatabaseError, DataError, IntegrityError
 from flows.errors import CommitInDoubt, FlowError, QueueFull
 from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
-from flows.plan import FlowPlan
+from flows.plan import FlowPlan, keys_of
 from flows.starts.doubt import settling
 from flows.starts.idempotency import key_of, start_once
 from flows.starts.new_run import new_run
@@ -102,7 +102,7 @@ def _store_together(
     runs: list[NewRun], keys: dict[UUID, IdempotencyKey], look_for_room: bool
 ) -> dict[UUID, Started | Exception]:
     """Store runs of any flows; return the outcomes of those that are not stored as they are."""
-    used = _used_keys(keys)
+    used = _used_keys(runs, keys)
     new = [run for run in runs if run.correlation_id not in used]
     fitting = store().those_that_fit(new) if look_for_room and new else new
     fits = {run.correlation_id for run in fitting}
@@ -126,15 +126,17 @@ def _store_together(
     return others | {run.correlation_id: _outcome_of(run, keys) for run in apart}
 
 
-def _used_keys(keys: dict[UUID, IdempotencyKey]) -> set[UUID]:
+def _used_keys(runs: list[NewRun], keys: dict[UUID, IdempotencyKey]) -> set[UUID]:
     """Return the runs whose keys are stored, also those that have expired, or stand twice here."""
     by_name = {(key.flow_name, key.caller, key.key): id for id, key in reversed(keys.items())}
     used = set(keys) - set(by_name.values())
     by_caller: dict[tuple[str, str], list[str]] = defaultdict(list)
     for flow_name, caller, key in by_name:
         by_caller[flow_name, caller].append(key)
+    versions = {run.flow_name: run.flow_version_id for run in runs}
     for (flow_name, caller), names in by_caller.items():
-        same = IdempotencyKey.objects.filter(flow_name=flow_name, caller=caller, key__in=names)
+        of_flow = keys_of(flow_name, versions[flow_name])
+        same = IdempotencyKey.objects.filter(of_flow, caller=caller, key__in=names)
         used |= {by_name[flow_name, caller, key] for key in same.values_list("key", flat=True)}
     return used
 

@@ -14,6 +14,7 @@ from flows.models import IdempotencyKey, Run
 from flows.models.message import DEFAULT_PRIORITY
 from flows.models.users import caller_of
 from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions
+from flows.plan import keys_of
 from flows.starts.conflict import Asked, conflict
 from flows.starts.new_run import require_time_left
 from flows.starts.rates import within_rates
@@ -59,7 +60,7 @@ def start_once(
     `store_new` stores the run where more belongs into that transaction.
     """
     same_key = IdempotencyKey.objects.filter(
-        flow_name=key.flow_name, caller=key.caller, key=key.key
+        keys_of(run.flow_name, run.flow_version_id), caller=key.caller, key=key.key
     )
     key.created_at = store().database.now()
     same_key.filter(created_at__lt=key.created_at - IDEMPOTENCY_KEY_AGE).delete()
@@ -87,10 +88,12 @@ def known_repeat(
     `step`: as in `key_of`. `payload`: None if it is no longer kept; then the request is the same if
     it repeats the same run. Raises IdempotencyConflict.
     """
-    flow = run.flow_version.flow
-    name = flow.name if flow else run.flow_version.flow_name
+    version = run.flow_version
+    name = version.flow.name if version.flow else version.flow_name
+    latest = version.flow.versions.latest("number") if version.flow else version
     since = store().database.now() - IDEMPOTENCY_KEY_AGE
-    same_key = IdempotencyKey.objects.filter(flow_name=name, caller=caller_of(user_id), key=key)
+    of_flow = keys_of(name, latest.pk)
+    same_key = IdempotencyKey.objects.filter(of_flow, caller=caller_of(user_id), key=key)
     known = same_key.filter(created_at__gte=since).first()
     if known is None:
         return None

@@ -14,7 +14,7 @@ from flows.message.digest import is_of_request
 from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
 from flows.options import IDEMPOTENCY_KEY_AGE, checked_options
-from flows.plan import FlowPlan
+from flows.plan import FlowPlan, keys_of
 from flows.starts.conflict import Asked, conflicts
 from flows.starts.doubt import settling
 from flows.starts.idempotency import key_of
@@ -75,7 +75,8 @@ def _start_each(runs: list[NewRun], keys: list[IdempotencyKey]) -> list[Outcome]
 
 def _try_to_start(runs: list[NewRun], keys: list[IdempotencyKey]) -> list[Outcome]:
     now = store().database.now()
-    counting = _of_the_same_names(keys).filter(created_at__gte=now - IDEMPOTENCY_KEY_AGE)
+    same = _of_the_same_names(runs[0], keys)
+    counting = same.filter(created_at__gte=now - IDEMPOTENCY_KEY_AGE)
     known = {key.key: key for key in counting}
     outcomes: list[Outcome] = []
     others: dict[int, tuple[IdempotencyKey, Asked]] = {}
@@ -109,13 +110,14 @@ def _store(runs: list[NewRun], keys: list[IdempotencyKey], now: datetime) -> Non
     for key in keys:
         key.created_at = now
     with within_rates(runs), store().database.transaction():
-        _of_the_same_names(keys).filter(created_at__lt=now - IDEMPOTENCY_KEY_AGE).delete()
+        same = _of_the_same_names(runs[0], keys)
+        same.filter(created_at__lt=now - IDEMPOTENCY_KEY_AGE).delete()
         store().start(runs)
         IdempotencyKey.objects.bulk_create(keys)
 
 
-def _of_the_same_names(keys: Sequence[IdempotencyKey]) -> QuerySet[IdempotencyKey]:
-    """Return the stored keys of these names, which are all of one flow and caller."""
-    return IdempotencyKey.objects.filter(
-        flow_name=keys[0].flow_name, caller=keys[0].caller, key__in=[key.key for key in keys]
-    )
+def _of_the_same_names(run: NewRun, keys: Sequence[IdempotencyKey]) -> QuerySet[IdempotencyKey]:
+    """Return the stored keys of these names, which are all of one caller and the run's flow."""
+    of_flow = keys_of(run.flow_name, run.flow_version_id)
+    names = [key.key for key in keys]
+    return IdempotencyKey.objects.filter(of_flow, caller=keys[0].caller, key__in=names)

@@ -20,6 +20,7 @@ from flows.disposition import Decision, Disposition
 from flows.errors import QueueFull
 from flows.models import IdempotencyKey, Run
 from flows.options import IDEMPOTENCY_KEY_AGE
+from flows.plan import keys_of
 from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import sql_time
@@ -68,13 +69,15 @@ class Children:
 
     def _started_by(self, keyed: Sequence[NewRun]) -> dict[tuple[str, str, str], UUID]:
         """Return the runs that the keys have started within a day."""
-        keys_of: dict[tuple[str, str], list[str]] = defaultdict(list)
+        given: dict[tuple[str, str], list[str]] = defaultdict(list)
         for run in keyed:
-            keys_of[run.flow_name, run.key_caller].append(run.key)
+            given[run.flow_name, run.key_caller].append(run.key)
         known: dict[tuple[str, str, str], UUID] = {}
         since = self.now - IDEMPOTENCY_KEY_AGE
-        for (flow, caller), keys in keys_of.items():
-            same = IdempotencyKey.objects.filter(flow_name=flow, caller=caller, key__in=keys)
+        versions = {run.flow_name: run.flow_version_id for run in keyed}
+        for (flow, caller), keys in given.items():
+            of_flow = keys_of(flow, versions[flow])
+            same = IdempotencyKey.objects.filter(of_flow, caller=caller, key__in=keys)
             found = list(same.values_list("key", "run_id", "created_at"))
             if any(created_at < since for *_, created_at in found):
                 same.filter(created_at__lt=since).delete()

@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from flows import engine
 from flows.errors import IdempotencyConflict
-from flows.models import IdempotencyKey, Run
+from flows.models import Flow, IdempotencyKey, Run
 from flows.options import RunOptions
+from flows.plan import flow_plan
 from flows.starts.conflict import Asked, conflict
 from tests.builders import make_flow, run_of
 from tests.integration.at_once import at_once
@@ -96,3 +97,52 @@ def test_a_key_whose_run_is_just_purged_still_has_another_request():
     error = conflict(known, Asked("{}", RunOptions(priority=4)))
 
     assert "the payload or startAt differs" in str(error)
+
+
+def by_itself(flow: str) -> engine.Started:
+    return engine.start(flow, {}, idempotency_key="k")
+
+
+def with_others(flow: str) -> engine.Started:
+    [started] = engine.start_together([engine.StartRequest(flow_plan(flow), b"{}", None, "k")])
+    assert isinstance(started, engine.Started)
+    return started
+
+
+def in_a_batch(flow: str) -> engine.Started:
+    [started] = engine.start_keyed(flow_plan(flow), [("k", b"{}")])
+    assert isinstance(started, engine.Started)
+    return started
+
+
+def rename(flow: Flow, name: str) -> None:
+    flow.name = name
+    flow.save()
+
+
+@pytest.mark.parametrize("start", [by_itself, with_others, in_a_batch])
+def test_a_key_names_the_same_run_after_its_flow_was_renamed(start):
+    flow = make_flow()
+    first = start("flow")
+    rename(flow, "between")
+    engine.start("between", {})
+    rename(flow, "other")
+
+    again = start("other")
+
+    assert (again.correlation_id, again.repeated) == (first.correlation_id, True)
+    assert again.flow_name == "other"
+
+
+@pytest.mark.parametrize("start", [by_itself, with_others, in_a_batch])
+def test_a_key_of_a_flow_that_has_the_former_name_is_another(start):
+    flow = make_flow()
+    engine.start("flow", {})
+    rename(flow, "other")
+    rename(make_flow("later"), "flow")
+    first = start("flow")
+
+    second = start("other")
+
+    assert second.correlation_id != first.correlation_id
+    assert not second.repeated

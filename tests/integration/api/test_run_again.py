@@ -212,6 +212,18 @@ def test_the_same_key_gives_the_new_run_whatever_became_of_the_old_one(caller, r
     assert again(caller, run, body, **{"Idempotency-Key": "another"}).status_code == 409
 
 
+def test_the_same_key_gives_the_new_run_after_the_flow_was_renamed(caller, flow, run):
+    key = {"Idempotency-Key": "again 17"}
+    first = again(caller, run, **key)
+    flow.name = "credit"
+    flow.save()
+
+    second = again(caller, run, **key)
+
+    assert second.json()["correlationId"] == first.json()["correlationId"]
+    assert second.json()["flowName"] == "credit"
+
+
 def test_the_same_key_gives_the_new_run_where_the_payload_is_no_longer_kept(caller, user, run):
     key = {"Idempotency-Key": "again 17"}
     first = again(caller, run, **key)
