@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
-from asyncengine_client import calls
-from asyncengine_client.errors import NoConnection, Unavailable
+from asyncengine_client import Client, calls
+from asyncengine_client.errors import ClientError, NoConnection, Refused, Unavailable
 from asyncengine_client.retries import Tries
 from asyncengine_client.settings import Settings
+from asyncengine_client.upload import Upload
+
+from tests.loopback import serving
 
 
 @pytest.mark.parametrize(
@@ -48,3 +53,29 @@ def test_a_start_goes_again_after_every_answer_that_may_pass():
 
     for status in (429, 500, 502, 503, 504):
         assert tries.after_answer(httpx.Response(status))
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Client]:
+    """A client whose address is that of a page, which is no engine."""
+    with serving() as page, Client(page.url(), token="secret") as client:
+        page.answers("/async/api/runs", 301, Location="https://engine.example/async/api/runs")
+        page.answers("/async/api/flows", 200, b"<p>Log in.</p>")
+        page.answers("/async/api/events", 302, Location="/login")
+        yield client
+
+
+def test_where_an_engine_is_not_is_told(elsewhere: Client):
+    with pytest.raises(Refused, match=r"another one: see https://engine\.example/async/api/runs"):
+        list(elsewhere.runs())
+    with pytest.raises(Refused, match="see /login"):
+        next(elsewhere.events())
+    with pytest.raises(ClientError, match=r"/async/api/flows.* answers no JSON"):
+        list(elsewhere.flows())
+
+
+def test_a_batch_is_not_sent_again_to_an_engine_that_is_elsewhere():
+    moved = httpx.Response(308, headers={"Location": "https://engine.example"})
+
+    with pytest.raises(Refused):
+        Upload([{}], True, 60.0, None).answered(moved)

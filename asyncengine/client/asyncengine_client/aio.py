@@ -12,7 +12,7 @@ from httpx_sse import aconnect_sse
 
 from asyncengine_client import calls
 from asyncengine_client.calls import Call, Payload
-from asyncengine_client.errors import RunNotEnded
+from asyncengine_client.errors import RunNotEnded, json_of
 from asyncengine_client.retries import Tries
 from asyncengine_client.settings import Settings
 from asyncengine_client.streams import Stream
@@ -312,7 +312,7 @@ class AsyncClient:
         return await self.wait(answer["correlationId"], seconds=until - time.monotonic())
 
     async def _json(self, call: Call) -> Any:
-        return (await self._answer(call)).json()
+        return json_of(await self._answer(call))
 
     async def _answer(self, call: Call) -> httpx.Response:
         tries = Tries(call, self._patience)
@@ -345,7 +345,7 @@ class AsyncClient:
         while not stream.is_over:
             try:
                 async with aconnect_sse(self._http, "GET", path, **stream.of_httpx()) as source:
-                    if source.response.status_code >= 400:
+                    if source.response.status_code >= 300:
                         await source.response.aread()
                     if stream.opened(source.response):
                         async for told in source.aiter_sse():

@@ -11,7 +11,7 @@ from httpx_sse import connect_sse
 
 from asyncengine_client import calls
 from asyncengine_client.calls import Call, Payload
-from asyncengine_client.errors import RunNotEnded
+from asyncengine_client.errors import RunNotEnded, json_of
 from asyncengine_client.retries import Tries
 from asyncengine_client.settings import Settings
 from asyncengine_client.streams import Stream
@@ -309,7 +309,7 @@ class Client:
         return self.wait(answer["correlationId"], seconds=until - time.monotonic())
 
     def _json(self, call: Call) -> Any:
-        return self._answer(call).json()
+        return json_of(self._answer(call))
 
     def _answer(self, call: Call) -> httpx.Response:
         tries = Tries(call, self._patience)
@@ -339,7 +339,7 @@ class Client:
         while not stream.is_over:
             try:
                 with connect_sse(self._http, "GET", path, **stream.of_httpx()) as source:
-                    if source.response.status_code >= 400:
+                    if source.response.status_code >= 300:
                         source.response.read()
                     if stream.opened(source.response):
                         for told in source.iter_sse():

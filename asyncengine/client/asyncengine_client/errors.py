@@ -37,7 +37,7 @@ class ApiError(ClientError):
         self.status = response.status_code
         self.problem = _problem(response)
         self.type = str(self.problem.get("type", "")).rpartition("/")[2]
-        self.detail = str(self.problem.get("detail") or response.reason_phrase)
+        self.detail = str(self.problem.get("detail") or _place(response) or response.reason_phrase)
         self.retry_after = _seconds(response.headers.get("Retry-After"))
         super().__init__(f"{self.status} {self.type or 'no problem'}: {self.detail}")
 
@@ -79,6 +79,20 @@ def _problem(response: httpx.Response) -> dict[str, Any]:
     except ValueError:
         return {}
     return problem if isinstance(problem, dict) else {}
+
+
+def _place(response: httpx.Response) -> str:
+    """Return where a redirect leads, which no call follows: it may lead to another server."""
+    place = response.headers.get("Location")
+    return f"The address of the engine is another one: see {place}" if place else ""
+
+
+def json_of(response: httpx.Response) -> Any:
+    """Return the JSON of an answer. Raises ClientError where it is none."""
+    try:
+        return response.json()
+    except ValueError as error:
+        raise ClientError(f"{response.url} answers no JSON: is it an engine?") from error
 
 
 def _seconds(text: str | None) -> float | None:

@@ -25,7 +25,7 @@ class Tries:
 
     def after_answer(self, response: httpx.Response) -> float | None:
         """Return None for an answer, else the pause before the next try. Raises ApiError."""
-        if response.status_code < 400:
+        if response.status_code < 300:
             return None
         error = error_of(response)
         passes = isinstance(error, TooManyCalls | Unavailable) and error.status != 501

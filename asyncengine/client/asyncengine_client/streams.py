@@ -37,7 +37,7 @@ class Stream:
             # The run has ended, and its end was told.
             self.is_over = True
             return False
-        if response.status_code < 400:
+        if response.status_code < 300:
             self.pause, self._is_open = PAUSE_SECONDS, True
             return True
         error = error_of(response)

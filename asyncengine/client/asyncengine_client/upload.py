@@ -15,6 +15,7 @@ from asyncengine_client.errors import (
     TooManyCalls,
     Unavailable,
     error_of,
+    json_of,
 )
 from asyncengine_client.types import BatchStarted
 
@@ -78,9 +79,9 @@ class Upload:
 
         Raises ApiError, and BatchInterrupted where the queue stays full.
         """
-        if response.status_code >= 400:
+        if response.status_code >= 300:
             return self._refused(response)
-        answer = response.json()
+        answer = json_of(response)
         before, stop = self._first - 1, stop_of(answer)
         self.done["accepted"] += answer["accepted"]
         rejected = [each | {"line": each["line"] + before} for each in answer["rejected"]]
