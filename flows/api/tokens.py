@@ -20,6 +20,7 @@ from flows.api.openapi.describe import extend_schema
 from flows.api.openapi.operations import CREATE_TOKEN, REVOKE_TOKEN
 from flows.api.view import OpenView, json_response, no_content
 from flows.errors import PasswordChanged
+from flows.identity.users import is_external
 from flows.models.users import user_with_password
 from scripts.protocol.strict_json import read_exactly
 
@@ -34,6 +35,9 @@ class TokenView(OpenView):
         user = _by_body(request) or _by_header(request)
         if user is None:
             raise Problem("not-authenticated", headers=CHALLENGE)
+        if is_external(user):
+            # With a password that was set here it would have one, as addToken gives it none.
+            raise Problem("token-not-allowed")
         try:
             token = make_token(user).text
         except PasswordChanged as error:

@@ -521,11 +521,10 @@ CREATE_TOKEN: Operation = {
     "tags": ["auth"],
     "summary": "Make a bearer token",
     "description": (
-        "The caller sends user name (the name that the user logs in with) and password in the body"
-        " or, without a body, by HTTP Basic. Credentials in the body take precedence over the"
-        " Authorization header. A user has at most 50 tokens: one more revokes the oldest one"
-        " without a name, never one without an end. A changed password or a deactivated user"
-        " revokes all."
+        "The caller sends the name that the user logs in with and the password in the body, or,"
+        " where it has none, by HTTP Basic. A user has at most 50 tokens: one more revokes the"
+        " oldest one without a name, never one without an end. A changed password or a deactivated"
+        " user revokes all."
     ),
     "auth": [{"basicAuth": []}, {}],
     "parameters": [CHALLENGE, WAITED, *TAKEN],
@@ -536,6 +535,7 @@ CREATE_TOKEN: Operation = {
             "payload-invalid",
             "query-invalid",
             "not-authenticated",
+            "token-not-allowed",
             "too-many-logins",
             "too-many-tokens",
             *RECEIVES,

@@ -83,9 +83,8 @@ LIST_RUNS = operation(
     "listRuns",
     "runs",
     "List runs, the newest first",
-    f"Returns {SEEN}. In the orders by `finishedAt` these are the finished ones. A search that"
-    " takes more than ten seconds is stopped and refused: in a large system, give a flow or times"
-    " as well, which limit it.",
+    f"Returns {SEEN}. In the orders by `finishedAt` these are the finished ones. A search of more"
+    " than ten seconds is refused: give a flow or times as well.",
     parameters=[
         *FILTERS,
         filtered(

@@ -10,6 +10,7 @@ import pytest
 import time_machine
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from knox.models import AuthToken
 
 from flows.api.authentication import IssuerAuthentication, Login, users_logged_in
 from flows.api.known_starts import NOTE, KnownStart, StartNote
@@ -273,6 +274,22 @@ def test_user_of_the_issuer_makes_no_token_that_would_outlive_the_login(issuer):
 
     assert_problem(response, 403, "token-not-allowed")
     assert get(issuer.token(), "/async/api/auth/tokens").json()["results"] == []
+
+
+def test_user_of_the_issuer_makes_no_token_by_a_password_that_was_set_here(issuer, anonymous):
+    get(issuer.token())
+    user = ExternalIdentity.objects.get().user
+    user.set_password(PASSWORD)
+    user.save()
+
+    response = anonymous.post(
+        "/async/api/auth/token",
+        content_type="application/json",
+        headers=basic(user.username),
+    )
+
+    assert_problem(response, 403, "token-not-allowed")
+    assert not AuthToken.objects.exists()
 
 
 # --- keys --------------------------------------------------------------------------------------
