@@ -52,7 +52,8 @@ class Children:
         """Return the result; its script runs again if another has used a key of it meanwhile.
 
         What waits for room has run, and what has changed the state of its flow has done so: they
-        name the run of the other from now on. What has no room yet has not used its key.
+        name the run of the other from now on. What has no room yet has not used its key. Where it
+        ran within the transaction, that is to be rolled back.
         """
         if result.disposition is not Disposition.ACCEPTED:
             return result
@@ -60,9 +61,10 @@ class Children:
         known = self._started_by(keyed)
         known |= {_key_of(run): run.correlation_id for run in self._stored if run.key}
         for run in keyed:
-            first = known.get(_key_of(run))
-            if first and not (result.held.pending_outputs or result.state):
-                return replace(result, decision=RELEASED, starts=(), runs_again=True)
+            first, in_commit = known.get(_key_of(run)), result.ran_in_commit
+            if first and (in_commit or not (result.held.pending_outputs or result.state)):
+                again = replace(result, decision=RELEASED, starts=(), runs_again=True)
+                return replace(again, takes_back=in_commit)
             if first:
                 result = _naming(result, run.correlation_id, first)
         return result

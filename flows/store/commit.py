@@ -36,6 +36,7 @@ from flows.store.types import (
     HeldMessage,
     Lease,
     QueueCounters,
+    WritesTakenBack,
 )
 from flows.store.usual import Sorted, Usual
 from flows.store.waiting import waiting_again
@@ -107,7 +108,7 @@ class Commit:
         marks: bool = True,
         asked: Asked | None = None,
     ) -> list[HeldMessage]:
-        """Return what the session does next.
+        """Return what the session does next. Raises WritesTakenBack, and StateRefused.
 
         `decide` has the last word about each delivery, `cancelled` are messages of cancelled runs.
         `asked` is what the database was asked for already.
@@ -129,6 +130,8 @@ class Commit:
             if result.starts:
                 result = self.others[number] = self.children.with_known_keys(result)
             self._settle(result)
+        if taken_back := [replace(r, takes_back=False) for r in self.others if r.takes_back]:
+            raise WritesTakenBack(taken_back)
         self._slow_down_or_recover()
         self._correct_starts()
         taken = self._carry() if self.asked.goes_on else []

@@ -144,6 +144,8 @@ class DeliveryResult:
     state: StateChanges | None = None
     # It ran within the transaction that is to store it.
     ran_in_commit: bool = False
+    # So it did, and does not go on: what it has written there must not stay.
+    takes_back: bool = False
     # Its attempt was seen by others, and stored when its worker was found dead.
     has_attempt: bool = False
     # False: its run was cancelled before its script began, which counts for no rate limit.
@@ -178,6 +180,18 @@ class DeliveryResult:
     def is_branched(self) -> bool:
         """Whether it is one of several messages of its run, or becomes several."""
         return bool(self.held.branch) or self.branches is not None
+
+
+class WritesTakenBack(Exception):
+    """Of some callables nothing that they have written in this transaction stays, so it is rolled
+    back.
+
+    `instead`: what is stored of their messages in the next try, without calling them.
+    """
+
+    def __init__(self, instead: Sequence[DeliveryResult]) -> None:
+        super().__init__("What callables have written in this transaction does not stay.")
+        self.instead = instead
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from flows.models import Run
 from flows.store import DeliveryResult, HeldMessage
 from flows.store.flow_state import StateRefused, run_again
 from flows.store.troubles import trouble_of
+from flows.store.types import WritesTakenBack
 from flows.worker.redelivery import CANCELLED, failed, not_storable, put_aside, storable
 from flows.worker.results import ended_now, pending_outputs_of, result_of_call
 from flows.worker.transactional import TransactionSpoiled
@@ -33,7 +34,7 @@ LAST_RESORT_DELAY = timedelta(minutes=1)
 def is_of_a_message(error: Exception) -> bool:
     """Whether one of the messages may have caused it, rather than the database or the lease."""
     return (
-        not isinstance(error, LeaseLost | TransactionSpoiled | StateRefused)
+        not isinstance(error, LeaseLost | TransactionSpoiled | WritesTakenBack | StateRefused)
         and trouble_of(error) is None
     )
 

@@ -20,6 +20,7 @@ from flows.plan import StepPlan, step_plan
 from flows.store import DeliveryResult, HeldMessage, Lease, Owner, store
 from flows.store.flow_state import StateRefused
 from flows.store.troubles import DATABASE_ERRORS, Trouble, trouble_of
+from flows.store.types import WritesTakenBack
 from flows.tasks import deadlines
 from flows.worker.batch_sizes import BatchSizes
 from flows.worker.database_retries import DatabaseRetries
@@ -139,6 +140,9 @@ class Session:
         except TransactionSpoiled as spoiled:
             drop_connections()
             self._settle(spoiled.done)
+        except WritesTakenBack as taken_back:
+            for instead in taken_back.instead:
+                self._settle(instead)
         except StateRefused as refused:
             self._settle(without_state(refused))
         except DATABASE_ERRORS as error:

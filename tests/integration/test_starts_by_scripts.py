@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -29,6 +29,7 @@ from flows.models import (
     Consumer,
     DeadLetter,
     Flow,
+    FlowState,
     FlowTotals,
     IdempotencyKey,
     Message,
@@ -44,6 +45,8 @@ from flows.monitoring.impact import flow_goes
 from flows.monitoring.trace import trace
 from flows.monitoring.wait_reason import why_run
 from flows.starts.by_scripts import StartService, derived_id
+from flows.worker import transactional
+from flows.worker.session import Session
 from scripts.protocol.calls import Call, CallSite
 from scripts.protocol.services import RequestFailed
 from tests.builders import ECHO, make_callable, make_flow, make_script, run_of, work_until_idle
@@ -425,6 +428,39 @@ def test_a_key_starts_one_run_of_all_messages():
     [child] = children()
     assert {json.loads(run_of(r.pk).result or "")["payload"] for r in runs} == {str(child.pk)}
     assert IdempotencyKey.objects.get().run_id == child.pk
+    assert faults() == []
+
+
+def starts_with_a_key_and_writes(message, context):
+    if message["payload"]["counts"]:
+        context.state.increment("calls")
+    message["payload"] = id = context.start("child", {}, key="k")
+    run = message["correlationId"]
+    User.objects.create(username=str(uuid4()), first_name=run, last_name=id)
+    return message
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_callable_in_a_transaction_whose_key_is_used_writes_once(settings, monkeypatch, counts):
+    settings.ASYNCENGINE_CALLABLE_MODULES = [HERE]
+    # Together in one transaction.
+    monkeypatch.setattr(Session, "_batch_size", lambda session, plan, threads: 10)
+    monkeypatch.setattr(transactional, "TRANSACTION_SECONDS", 60)
+    path = f"{HERE}.starts_with_a_key_and_writes"
+    made(path)
+    make_callable(path, in_transaction=True)
+    runs = [started(counts=counts) for _ in range(4)]
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    [child] = children()
+    assert {json.loads(run_of(r.pk).result or "")["payload"] for r in runs} == {str(child.pk)}
+    written = User.objects.values_list("first_name", "last_name")
+    assert sorted(written) == sorted((str(run.pk), str(child.pk)) for run in runs)
+    assert [*FlowState.objects.values_list("value", flat=True)] == ["4"] * counts
     assert faults() == []
 
 
