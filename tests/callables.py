@@ -100,6 +100,10 @@ def record(message: Any, context: Any) -> Any:
             raise Reject("not for us")
         case "no message":
             return {"correlationId": message["correlationId"]}
+        case "fan out":
+            return [{"payload": {"n": n}} for n in range(5)]
+        case "give too much":
+            payload["text"] = "x" * 2000
         case "break the transaction":
             note("x" * 1000)
         case "swallow an error":

@@ -37,6 +37,7 @@ from flows.store.types import (
     Lease,
     QueueCounters,
     WritesTakenBack,
+    without_writes,
 )
 from flows.store.usual import Sorted, Usual
 from flows.store.waiting import waiting_again
@@ -194,7 +195,10 @@ class Commit:
         found = self._circumstances(result, result.held.id in cancelled)
         if found is USUAL:
             return result
-        return replace(result, decision=decide(result.decision, found))
+        decided = replace(result, decision=decide(result.decision, found))
+        if result.ran_in_commit and has_died(decided) and not has_died(result):
+            return without_writes(decided)
+        return decided
 
     def _circumstances(self, result: DeliveryResult, is_cancelled: bool) -> Circumstances:
         held, plan = result.held, result.plan
@@ -563,6 +567,10 @@ def end_of(done: DeliveryResult, status: str) -> End:
 def is_first(held: HeldMessage) -> bool:
     """Whether it is the first delivery of the first message of its run."""
     return held.deliveries == 1 and step_plan(held.step_id).position == 0
+
+
+def has_died(done: DeliveryResult) -> bool:
+    return done.disposition is Disposition.DEAD_LETTERED
 
 
 def is_waiting(done: DeliveryResult) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -180,6 +180,16 @@ class DeliveryResult:
     def is_branched(self) -> bool:
         """Whether it is one of several messages of its run, or becomes several."""
         return bool(self.held.branch) or self.branches is not None
+
+
+def without_output(done: DeliveryResult) -> DeliveryResult:
+    """Return a delivery without what its script gave, started and changed."""
+    return replace(done, output="", branches=None, starts=(), state=None)
+
+
+def without_writes(done: DeliveryResult) -> DeliveryResult:
+    """Return the delivery of a callable that ran within the transaction and does not go on."""
+    return replace(without_output(done), takes_back=True)
 
 
 class WritesTakenBack(Exception):

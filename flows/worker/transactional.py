@@ -17,8 +17,10 @@ from typing import Any, TypeVar
 
 from django.db import connection, transaction
 
+from flows.disposition import Disposition
 from flows.plan import StepPlan
 from flows.store import DeliveryResult, HeldMessage, store
+from flows.store.types import without_writes
 from flows.worker.redelivery import failed
 from flows.worker.results import released, result_of_call
 from flows.worker.unreadable import unread
@@ -88,6 +90,9 @@ class TransactionalCallables:
         if running.limit.is_hit or connection.needs_rollback or connection.closed_in_transaction:
             raise TransactionSpoiled(done)
         guard_hooks(hooks_before, running.limit)
+        if outcome.error is None and done.disposition is not Disposition.ACCEPTED:
+            # Its result is too large, or it went where its message may not go.
+            return without_writes(done)
         return done
 
 

@@ -9,7 +9,8 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from flows import engine
-from flows.models import Consumer, DeadLetter, Message, QueueState, Run, StepRun
+from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, StepRun
+from flows.monitoring.conservation import check
 from flows.store import Store, store
 from flows.worker import transactional
 from tests.builders import (
@@ -254,6 +255,33 @@ def test_an_error_that_it_swallows_takes_its_writes_back_where_the_database_want
         assert "aborted" in StepRun.objects.get(run_id=one).error
     else:
         assert noted() == recorded([one, other], "flow-0")
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("fan out", DeadLetter.Reason.TOO_MANY),
+        ("give too much", DeadLetter.Reason.TOO_LARGE),
+        ("nothing", DeadLetter.Reason.NO_QUEUE),
+    ],
+)
+def test_what_does_not_go_on_takes_its_own_writes_back_alone(settings, what, reason):
+    settings.ASYNCENGINE_MAX_RESULT_BYTES = 1000
+    flow = make_recording_flow([None] if what == "give too much" else [None, ECHO], size=3)
+    first, dying, last = engine.start_many("flow", [{}, {"do": what}, {}])
+    if what == "nothing":
+        flow.steps.get(position=1).delete()
+        Queue.objects.get(name="flow-1").delete()
+
+    work("flow-0")
+
+    going_on = [] if what == "nothing" else [first, last]
+    assert noted() == recorded(going_on, "flow-0")
+    letters = dict(DeadLetter.objects.values_list("run", "reason"))
+    assert letters[dying] == reason
+    assert len(letters) == 3 - len(going_on)
+    assert json.loads(StepRun.objects.get(run=dying).logs)
+    assert [fault for checked in check() for fault in checked.faults()] == []
 
 
 def test_what_the_database_refuses_at_the_commit_fails_alone():
