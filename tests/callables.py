@@ -89,6 +89,8 @@ def record(message: Any, context: Any) -> Any:
     context.log(f"recording {context.delivery_id}", level="warning")
     note(f"{context.delivery_id} {context.step}")
     payload = message["payload"]
+    if payload.get("counts"):
+        context.state.increment("calls")
     if payload.get("on_commit"):
         transaction.on_commit(hooks[payload["on_commit"]])
     match payload.get("do"):

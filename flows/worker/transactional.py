@@ -20,7 +20,7 @@ from django.db import connection, transaction
 from flows.disposition import Disposition
 from flows.plan import StepPlan
 from flows.store import DeliveryResult, HeldMessage, store
-from flows.store.types import without_writes
+from flows.store.types import without_output, without_writes
 from flows.worker.redelivery import failed
 from flows.worker.results import released, result_of_call
 from flows.worker.unreadable import unread
@@ -99,7 +99,7 @@ class TransactionalCallables:
 def refused(done: DeliveryResult, error: Exception) -> DeliveryResult:
     """Return what becomes of a message whose callable's writes the database has refused."""
     text = plain_text(f"{type(error).__name__}: {error}", MAX_TEXT_LENGTH)
-    return replace(done, decision=failed(text), output="")
+    return replace(without_output(done), decision=failed(text))
 
 
 def in_savepoint(run: Callable[[], Result]) -> Result:

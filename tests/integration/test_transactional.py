@@ -9,7 +9,16 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from flows import engine
-from flows.models import Consumer, DeadLetter, Message, Queue, QueueState, Run, StepRun
+from flows.models import (
+    Consumer,
+    DeadLetter,
+    FlowState,
+    Message,
+    Queue,
+    QueueState,
+    Run,
+    StepRun,
+)
 from flows.monitoring.conservation import check
 from flows.store import Store, store
 from flows.worker import transactional
@@ -302,6 +311,17 @@ def test_what_the_database_refuses_at_the_commit_fails_alone():
     assert Message.objects.get().run_id == ids[1]
     assert len(noted()) == 3
     assert Run.objects.filter(status=Run.Status.COMPLETED).count() == 3
+
+
+def test_what_the_database_refuses_at_the_commit_leaves_the_state_as_it_was():
+    make_recording_flow(max_deliveries=3, backoff_initial=timedelta(seconds=60))
+    engine.start("flow", {"counts": True, "do": "break a constraint"})
+
+    work("flow-0")
+
+    assert "IntegrityError" in StepRun.objects.get(outcome="FAILED").error
+    assert Message.objects.get().deliveries == 1
+    assert not FlowState.objects.exists()
 
 
 @in_memory
