@@ -16,6 +16,7 @@ from django.db.models import Q, QuerySet
 
 from flows.errors import FlowNotRunnable, PayloadInvalid, PayloadNotChecked, UnknownFlow
 from flows.models import ConfigurationRevision, Flow, FlowVersion, StepVersion
+from flows.models.flow import id_of_flow
 from flows.options import can_be_a_name
 from scripts.examination.examiner import NotExamined
 from scripts.examination.payload_schema import PayloadSchema
@@ -158,7 +159,7 @@ def _plan_of(step: StepVersion) -> StepPlan:
             is_last=following is None,
             starts=tuple(step.flow_version.may_start),
             goes_to=tuple(way.name for way in ways),
-            flow_id=step.flow_version.flow_id or 0,
+            flow_id=id_of_flow(step.flow_version) or 0,
         ),
         ways=ways,
         rooms=tuple(dict.fromkeys(way.queue_id for way in ways if way.queue_id)),

@@ -229,6 +229,18 @@ class Flow(models.Model):
         return parts.prefetch_related("script__library_uses")
 
 
+def id_of_flow(version: FlowVersion) -> int | None:
+    """Return the id of the flow of a version, also of one that was deleted, as long as its history
+    tells: it has the same id once it is restored.
+    """
+    if version.flow_id is not None:
+        return version.flow_id
+    # It may have had another name at its end, and another flow its name since.
+    named = Flow.history.filter(name=version.flow_name, history_date__lte=version.created_at)
+    own = named.order_by("-history_date", "-history_id").first()
+    return own.id if own else None
+
+
 class Step(models.Model):
     """One step of a flow: its script, the queue that feeds it and its processing threads."""
 

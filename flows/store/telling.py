@@ -14,6 +14,7 @@ from django.db.models import F
 from uuid_utils.compat import uuid7
 
 from flows.models import Flow, FlowVersion, RunCallback, WebhookDelivery
+from flows.models.flow import id_of_flow
 from flows.models.run_marks import has_callback
 
 # A change of the webhooks of flows reaches running workers after this time.
@@ -21,7 +22,7 @@ KEPT_SECONDS = 1.0
 
 
 class End(NamedTuple):
-    """The end of a run. The flow is None where it was deleted.
+    """The end of a run. The flow is None where it was deleted and nothing tells its id.
 
     The id is as a database writes it: most ends are told to no webhook, and so it is read then.
     """
@@ -95,5 +96,5 @@ def _delivery(end: End, kind: str, url: str, at: datetime) -> WebhookDelivery:
 
 @lru_cache(maxsize=4096)
 def flow_id_of(flow_version_id: int) -> int | None:
-    """Return the flow of a version; its id stays the same as long as it is there."""
-    return FlowVersion.objects.values_list("flow_id", flat=True).get(pk=flow_version_id)
+    """Return the flow of a version; its id stays the same, also over a deletion."""
+    return id_of_flow(FlowVersion.objects.get(pk=flow_version_id))

@@ -53,6 +53,7 @@ from flows.models import (
     WebhookDelivery,
 )
 from flows.models.audit_triggers import deletes_entries
+from flows.models.flow import id_of_flow
 from flows.models.payload_text import lacks_key
 from flows.models.uuid7 import first_uuid7
 from flows.store import store
@@ -175,10 +176,8 @@ def _is_archived(version: FlowVersion) -> bool:
     """Say whether the runs are archived; those of a deleted flow are as it was at its end."""
     if version.flow:
         return version.flow.archive
-    # It may have had another name at its end, and another flow its name since.
-    named = Flow.history.filter(name=version.flow_name, history_date__lte=version.created_at)
-    own = named.order_by("-history_date", "-history_id").first()
-    which = {"id": own.id} if own else {"name": version.flow_name}
+    own = id_of_flow(version)
+    which: dict[str, Any] = {"id": own} if own else {"name": version.flow_name}
     deleted = Flow.history.filter(history_type="-", **which)
     last = deleted.order_by("-history_date", "-history_id").values_list("archive", flat=True)
     return bool(last.first())

@@ -368,6 +368,30 @@ def test_a_run_of_a_flow_that_is_gone_goes_on_without_its_state(flow_kit: FlowKi
     assert kept() == {}
 
 
+def test_flows_that_are_gone_have_no_state_together(flow_kit: FlowKit):
+    flow_kit.configure(
+        {
+            "scripts": [
+                {"name": "tell", "code": python("state.set('secret', 'of the first')")},
+                {"name": "ask", "code": python("message['payload'] = state.get('secret')")},
+            ],
+            "queues": [{"name": "told"}, {"name": "asked"}],
+            "flows": [
+                {"name": "first", "steps": [{"name": "s", "script": "tell", "queue": "told"}]},
+                {"name": "second", "steps": [{"name": "s", "script": "ask", "queue": "asked"}]},
+            ],
+        }
+    )
+    flow_kit.start("first", {})
+    asking = flow_kit.start("second", {})
+    for flow in Flow.objects.all():
+        flow.delete()
+
+    flow_kit.work()
+
+    assert asking.payload is None
+
+
 def test_other_flows_have_other_states_whatever_a_script_asks_for(flow_kit: FlowKit):
     configured(flow_kit, python("state.set('secret', 'of the other flow')"))
     flow_kit.run("keeping", {})

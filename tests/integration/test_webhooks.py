@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from cryptography.fernet import Fernet
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -18,6 +19,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from flows import engine
+from flows.configuration.restoring import deleted_flows, restore
 from flows.encryption.payload_keys import PayloadKey
 from flows.errors import CallbackRefused, IdempotencyConflict
 from flows.models import (
@@ -29,6 +31,7 @@ from flows.models import (
     RunDeadline,
     WebhookDelivery,
 )
+from flows.store.telling import flow_webhooks
 from flows.tasks.deadlines import cancel_overdue
 from flows.tasks.retention import purge
 from flows.tasks.webhooks import WebhookWatch
@@ -87,6 +90,26 @@ def misses_its_deadline(flow: Flow) -> None:
     passed = timezone.now() - timedelta(seconds=1)
     RunDeadline.objects.update_or_create(run=Run.objects.get(), defaults={"at": passed})
     cancel_overdue()
+
+
+def test_a_flow_that_is_restored_tells_its_ends_whatever_a_worker_knows_of_it():
+    flow = make_flow(codes=[ECHO])
+    set_webhook(flow, FLOW_URL)
+    engine.start("flow", {})
+    flow.delete()
+    # From now on this worker knows the step as one of a flow that is gone.
+    work("flow-0")
+    (record,) = deleted_flows()
+    restore(record, User.objects.create_superuser("admin"))
+    flow_webhooks.forget()
+
+    run = engine.start("flow", {}).correlation_id
+    work("flow-0")
+    engine.start("flow", {})
+    cancelled = engine.cancel(Run.objects.get(status=Run.Status.QUEUED))
+
+    told = WebhookDelivery.objects.filter(flow=Flow.objects.get().pk)
+    assert {each.run_id for each in told} == {run, cancelled.pk}
 
 
 @pytest.mark.parametrize(
