@@ -401,9 +401,7 @@ class Commit:
         waits = [each.delay for each in decisions if each.slows_queue and each.delay]
         if waits:
             queue.slow_until = self.now + max(waits)
-        elif queue.slow_until and (
-            self.usual or any(each.disposition is Disposition.ACCEPTED for each in decisions)
-        ):
+        elif queue.slow_until and (self.usual or any(map(gets_through, self.others))):
             queue.slow_until = None
         else:
             return
@@ -571,6 +569,11 @@ def is_first(held: HeldMessage) -> bool:
 
 def has_died(done: DeliveryResult) -> bool:
     return done.disposition is Disposition.DEAD_LETTERED
+
+
+def gets_through(done: DeliveryResult) -> bool:
+    """Whether a script has ended well; what waited for room has run before."""
+    return done.disposition is Disposition.ACCEPTED and done.ran
 
 
 def is_waiting(done: DeliveryResult) -> bool:

@@ -416,6 +416,23 @@ def test_a_run_that_is_cancelled_while_it_waits_for_room_starts_nothing():
     assert faults() == []
 
 
+def test_a_look_for_room_is_no_script_that_gets_through():
+    made(COUNTED, size=1)
+    for _ in range(2):
+        started()
+    work("parent")
+    until = timezone.now() + timedelta(hours=1)
+    states = QueueState.objects.filter(queue__name="parent-0")
+    states.update(slow_until=until)
+    now = timezone.now()
+    Message.objects.filter(pending_outputs=True).update(available_at=now - timedelta(seconds=1))
+
+    work("parent")
+
+    assert Message.objects.get(pending_outputs=True).available_at > now
+    assert states.get().slow_until == until
+
+
 def test_a_key_starts_one_run_of_all_messages():
     made("def run(m, c):\n    m['payload'] = c.start('child', {}, key='k')\n    return m\n")
     runs = [started() for _ in range(5)]
