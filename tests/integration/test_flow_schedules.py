@@ -29,6 +29,7 @@ from flows.models import (
     Run,
     RunLabel,
 )
+from flows.plan import flow_plan
 from flows.store import store
 from flows.tasks import flow_schedules
 from flows.tasks.flow_schedules import ScheduleWatch, start_due
@@ -185,6 +186,29 @@ def test_a_full_queue_is_tried_again_and_loses_no_time():
     FlowScheduleState.objects.update(at=due)
     assert start_due() == 1
     assert state_of(schedule).problem == ""
+
+
+def test_a_payload_that_cannot_be_checked_for_now_is_tried_again_and_loses_no_time():
+    schedule = make_schedule()
+    script = schedule.flow.steps.get().script
+    # With a look ahead: another process checks it, which has a share of its time for each schema.
+    script.input_schema = {"properties": {"a": {"pattern": "^(?=b)"}}}
+    script.save()
+    let_come(schedule)
+    due = state_of(schedule).time
+    schema = flow_plan("flow").input_schema
+    assert schema is not None
+    schema._spent = 1e6
+
+    assert start_due() == 0
+
+    waiting = state_of(schedule)
+    assert (waiting.time, "checked" in waiting.problem) == (due, True)
+    assert waiting.at > store().database.now()
+    script.input_schema = {}
+    script.save()
+    FlowScheduleState.objects.update(at=due)
+    assert start_due() == 1
 
 
 @pytest.mark.parametrize(
