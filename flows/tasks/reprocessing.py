@@ -189,8 +189,10 @@ def _count_ended(reprocessing: Reprocessing) -> None:
     )
     branch = OuterRef("dead_letter__branch")
     in_branch = Q(branch=branch) | Q(branch__startswith=Concat(branch, Value(".")))
-    # It failed again, even if it was requeued a second time since.
-    failed = Exists(newer.filter(in_branch)) | Q(Exists(newer), dead_letter__branch="")
+    # It failed again, even if it was requeued a second time since; without a letter where its
+    # branches were too large together.
+    has_failed = Exists(newer) | Q(dead_letter__run__status=Run.Status.FAILED)
+    failed = Exists(newer.filter(in_branch)) | Q(has_failed, dead_letter__branch="")
     messages = Message.objects.filter(in_branch, run=OuterRef("dead_letter__run"), branch__gt="")
     # Other branches may go on, or be dead, when this one has come to its end.
     branch_ended = Q(dead_letter__branch__gt="") & ~Exists(messages)

@@ -103,6 +103,22 @@ def finish(flow: Flow, made: Reprocessing) -> None:
     raise AssertionError("it never came to its end")
 
 
+def test_runs_that_fail_again_without_a_letter_keep_none_waiting_for_them(settings):
+    settings.ASYNCENGINE_MAX_RESULT_BYTES = 1000
+    flow = make_flow(codes=[REJECT, ECHO])
+    make_dead_letters(flow, 3)
+    script = flow.steps.get(position=0).script
+    script.code = "def run(m, c):\n    return [{'payload': 'x' * 600} for n in range(3)]\n"
+    script.save()
+
+    made = reprocess_many(EVERYTHING, newest_script=True, sample=1).reprocessing
+    finish(flow, made)
+
+    assert set(Run.objects.values_list("status", flat=True)) == {Run.Status.FAILED}
+    assert not DeadLetter.objects.open().exists()
+    assert (made.reprocessed, made.failed_again, made.state) == (3, 3, Reprocessing.State.FINISHED)
+
+
 def test_runs_that_are_purged_before_they_are_counted_keep_none_waiting_for_them():
     flow = make_flow(codes=[REJECT])
     make_dead_letters(flow, 2)
