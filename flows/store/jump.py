@@ -7,6 +7,9 @@ from datetime import datetime, timedelta
 from django.db.models import F, Q
 
 from flows.models import (
+    AlertNotice,
+    AlertsClock,
+    AlertTargetState,
     Consumer,
     IdempotencyKey,
     LiveCluster,
@@ -30,6 +33,9 @@ def mend(was: datetime, now: datetime) -> None:
         state.recent_starts = shifted(state.recent_starts, jump.total_seconds())
         state.save(update_fields=["recent_starts"])
     QueueState.objects.exclude(slow_until=None).update(slow_until=F("slow_until") + jump)
+    for each in Reprocessing.objects.filter(finished_at=None).exclude(recent_starts=""):
+        each.recent_starts = shifted(each.recent_starts, jump.total_seconds())
+        each.save(update_fields=["recent_starts"])
     if jump < timedelta(0):
         is_put_off = Q(deliveries=0, available_at__gt=was)
         waiting = Message.objects.filter(available_at__gt=now).exclude(is_put_off)
@@ -43,3 +49,10 @@ def mend(was: datetime, now: datetime) -> None:
         webhooks.update(next_attempt_at=F("next_attempt_at") + jump)
         # Those that have ended would count as alive until then.
         LiveCluster.objects.filter(seen_at__gt=now).update(seen_at=now)
+        # No rule would be applied, and no target told.
+        AlertsClock.objects.filter(evaluated_at__gt=now).update(evaluated_at=now)
+        AlertNotice.objects.filter(told_at__gt=now).update(told_at=now)
+        AlertTargetState.objects.filter(sent_at__gt=now).update(sent_at=now)
+        AlertTargetState.objects.filter(taken_until__gt=now).update(
+            taken_until=F("taken_until") + jump
+        )

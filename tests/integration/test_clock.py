@@ -9,13 +9,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flows import engine
+from flows.alerts.following import is_due, take_turn
 from flows.models import (
+    Alert,
+    AlertNotice,
+    AlertTarget,
+    AlertTargetState,
     Consumer,
     IdempotencyKey,
     LiveCluster,
     Message,
     Queue,
     QueueState,
+    Reprocessing,
     Run,
     WebhookDelivery,
 )
@@ -23,7 +29,7 @@ from flows.store import clock as clocks
 from flows.store import store
 from flows.store.clock import SteadyClock
 from flows.store.jump import mend
-from flows.store.rate_limit import RateLimit
+from flows.store.rate_limit import RateLimit, starts_of
 from flows.worker import cluster
 from flows.worker.redelivery import ACCEPTED, failed, in_commit
 from flows.worker.results import ages, ended_now
@@ -174,6 +180,33 @@ def test_webhooks_do_not_wait_for_a_clock_that_was_ahead_and_clusters_that_ended
 
     assert WebhookDelivery.objects.get().next_attempt_at == now + timedelta(seconds=30)
     assert not LiveCluster.objects.alive(now + timedelta(seconds=20))
+
+
+def test_alerts_and_reprocessings_do_not_wait_for_a_clock_that_was_ahead():
+    now = store().database.now()
+    was, second = now + MONTH, timedelta(seconds=1)
+    target = AlertTarget(name="team")
+    target.set_url("json://team.example.org")
+    target.save()
+    alert = Alert.objects.create(rule="queue-full", level="warning", since=was, seen_at=was)
+    AlertNotice.objects.create(target=target, alert=alert, level="warning", told_at=was - second)
+    AlertTargetState.objects.update(sent_at=was - second, taken_until=was + second)
+    assert take_turn(was - second)
+    rate = RateLimit(3, 60.0, {})
+    rate.add((was - second).timestamp(), 3)
+    moment = {"created_at": was, "due_at": was, "last_id": 0}
+    made = Reprocessing.objects.create(**moment, rate_per_second=0.05, recent_starts=rate.write())
+
+    mend(was, now)
+
+    state = AlertTargetState.objects.get()
+    assert state.taken_until == now + second
+    assert state.sent_at == AlertNotice.objects.get().told_at == now
+    assert not is_due(now + second)
+    assert is_due(now + timedelta(minutes=2))
+    made.refresh_from_db()
+    moved = RateLimit(3, 60.0, starts_of(made.recent_starts))
+    assert moved.allowance(now.timestamp() + 61) == 3
 
 
 def test_starts_that_a_rate_counts_move_with_the_clock():
