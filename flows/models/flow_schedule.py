@@ -113,6 +113,8 @@ class FlowSchedule(models.Model):
         # An entry of a document has no flow yet, so it is not known whether its name is new.
         require_name(self, in_addresses=self.flow_id is not None, may_be_star=True)
         wrong = {}
+        if fault := label_fault("schedule", self.name):
+            wrong["name"] = f"Its runs have the name as a label, and {fault}."
         try:
             require_times(self.cron, self.time_zone, timezone.now())
         except CronInvalid as error:

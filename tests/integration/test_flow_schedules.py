@@ -348,6 +348,8 @@ def test_the_broker_queues_a_task_for_each_time_that_has_come(monkeypatch):
         ({"labels": {"a": 5}}, "labels"),
         ({"labels": [1]}, "labels"),
         ({"name": " "}, "name"),
+        ({"name": "night\u3000run"}, "name"),
+        ({"name": "night\xa0run"}, "name"),
     ],
 )
 def test_what_could_never_start_is_refused_when_it_is_saved(fields: Any, named: str):
