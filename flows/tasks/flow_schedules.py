@@ -7,6 +7,7 @@ run, whatever is killed and however many clusters look.
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -18,6 +19,9 @@ from flows.errors import FlowError, PayloadNotChecked, QueueFull
 from flows.models import FlowSchedule, FlowScheduleState, Run
 from flows.models.cron_times import CronInvalid
 from flows.store import store
+from flows.store.troubles import trouble_of
+
+logger = logging.getLogger(__name__)
 
 # The label of a schedule's runs.
 LABEL = "schedule"
@@ -116,7 +120,12 @@ def _serve(state: FlowScheduleState, now: datetime) -> int:
             state.time, state.at = moment, now + AGAIN
             state.save()
             return begun
-        except FlowError as error:
+        except Exception as error:
+            if trouble_of(error) is not None:
+                raise
+            if not isinstance(error, FlowError):
+                # What is wrong with this one must not keep the others waiting.
+                logger.exception("the schedule %s was not started", schedule.pk)
             why = " ".join([str(error), *_details(error)])
             state.problem = f"Not started at {_shown(moment)}: {why}"
             continue
@@ -131,7 +140,7 @@ def _shown(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _details(error: FlowError) -> list[str]:
+def _details(error: Exception) -> list[str]:
     """Return what is wrong in the payload, the first of it."""
     found: list[dict[str, str]] = getattr(error, "errors", [])
     return [f"{each.get('path', '')} {each['detail']}." for each in found[:MOST_DETAILS]]

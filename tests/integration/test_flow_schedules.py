@@ -238,6 +238,21 @@ def test_a_payload_that_the_script_refuses_is_told():
     assert "must be a JSON object" in state_of(schedule).problem
 
 
+def test_a_schedule_that_is_broken_keeps_no_other_waiting():
+    broken = make_schedule()
+    other = FlowSchedule.objects.create(flow=broken.flow, name="other", cron=EACH_YEAR)
+    # Past the checks of the model.
+    FlowSchedule.objects.filter(pk=broken.pk).update(labels=[1])
+    for schedule in (broken, other):
+        let_come(schedule)
+
+    assert start_due() == 1
+
+    assert state_of(other).last_run == Run.objects.get().pk
+    assert "Not started" in state_of(broken).problem
+    assert state_of(broken).at > store().database.now()
+
+
 def test_a_schedule_begins_when_it_is_set():
     schedule = make_schedule()
     let_come(schedule)
