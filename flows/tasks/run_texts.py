@@ -130,20 +130,25 @@ def _add_texts(rows: QuerySet[StepRun]) -> Sequence[int]:
     for _, run_id, envelope, error in read:
         for text in (_payload(_plain(envelope)), _plain(error)):
             texts[run_id][text] = None
-    for run_id, more in _texts_of_runs(texts):
-        texts[run_id] |= dict.fromkeys(more)
-    RunText.objects.bulk_create(
-        RunText(run_id=run_id, text="\n".join(filter(None, parts)))
-        for run_id, parts in texts.items()
-        if any(parts)
-    )
+    found = [
+        RunText(run_id=run_id, text="\n".join(filter(None, texts[run_id] | dict.fromkeys(more))))
+        for run_id, more in _texts_of_runs(texts)
+    ]
+    RunText.objects.bulk_create(each for each in found if each.text)
     return [pk for pk, *_ in read]
 
 
 def _texts_of_runs(ids: Iterable[UUID]) -> Iterator[tuple[UUID, list[str]]]:
-    """Yield runs with their results and errors, where they have them already."""
+    """Yield runs with their results and errors, where they have them already.
+
+    Those that were purged meanwhile are left out. A purge leaves the others alone until the commit,
+    for it would not see their texts.
+    """
+    runs = Run.objects.filter(pk__in=list(ids))
+    ended = runs.filter(status__in=Run.FINISHED).order_by("pk")
+    list(ended.select_for_update(of=("self",), no_key=True).values_list("pk"))
     fields = (Left("result", 2 * BEGINNING), Left("error", BEGINNING))
-    for run_id, *texts in Run.objects.filter(pk__in=list(ids)).values_list("pk", *fields):
+    for run_id, *texts in runs.values_list("pk", *fields):
         result, error = map(_plain, texts)
         # A script that gives back its message has made the envelope the result.
         is_envelope = result.startswith(f'{{"correlationId":"{run_id}"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from django_q.models import Schedule
 
 from flows import engine
@@ -14,8 +15,10 @@ from flows.monitoring import run_search
 from flows.monitoring.run_search import rarest_part, runs_with
 from flows.tasks import run_texts
 from flows.tasks.allowed_tasks import ENGINE_TASKS
+from flows.tasks.retention import purge
 from flows.tasks.run_texts import gather
 from tests.builders import ECHO, make_flow, run_of, work_until_idle
+from tests.side_by_side import at_the_same_time, side_by_side
 
 AT_ONCE = timedelta(0)
 PICKY = (
@@ -75,6 +78,28 @@ def test_a_text_is_gathered_once_without_the_id_around_it(flow):
         gather(settled=AT_ONCE)
 
     assert texts_of(run) == ['{"order":"once"}']
+
+
+@side_by_side
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_no_text_stays_of_a_run_that_is_purged_while_it_is_gathered(monkeypatch, when):
+    flow = make_flow(codes=[ECHO])
+    gather(settled=AT_ONCE)
+    run_with(flow, {"order": "gone"})
+    gather(settled=AT_ONCE)
+    real = run_texts._texts_of_runs
+
+    def with_a_purge(ids):
+        found = list(real(ids)) if when == "behind" else None
+        assert at_the_same_time(lambda: purge(timezone.now() + timedelta(days=31))) == []
+        return real(ids) if found is None else found
+
+    monkeypatch.setattr(run_texts, "_texts_of_runs", with_a_purge)
+    gather(settled=AT_ONCE)
+
+    assert RunTextMark.objects.get().last > 0
+    assert not RunText.objects.exclude(run__in=Run.objects.values("pk")).exists()
 
 
 def test_step_runs_that_a_commit_may_still_add_are_waited_for(flow):
