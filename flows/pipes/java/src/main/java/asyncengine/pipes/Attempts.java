@@ -77,7 +77,12 @@ abstract class Attempts implements Work.Waiting {
     }
 
     /** Whether a request that failed may be sent again. */
-    boolean isRepeatable(boolean isAnswered) {
+    boolean isRepeatable() {
+        return true;
+    }
+
+    /** Whether the body of the request, which may have been sent, can be sent from its beginning. */
+    boolean comesAgain() {
         return true;
     }
 
@@ -182,7 +187,7 @@ abstract class Attempts implements Work.Waiting {
             if (!hadTurn) {
                 firstTurn();
             }
-            engine.sendAuthorized(request(), requestTimeout(), isRepeatable(true))
+            engine.sendAuthorized(request(), requestTimeout(), this::comesAgain)
                     .whenCompleteAsync((answer, error) -> {
                         lane.leave(error == null && answer.isGood());
                         answered(answer, error);
@@ -234,7 +239,7 @@ abstract class Attempts implements Work.Waiting {
         boolean isAllowed = retries() < 0 || (isAsked ? retries() > 0 : counted < retries());
         Duration delay = delay(isAsked ? answer.retryAfter() : null);
         boolean isLong = isAsked && answer.retryAfter().compareTo(engine.settings().maximumRetryAfter()) > 0;
-        if (!mayHeal || !isAllowed || isLong || delay == null || !isRepeatable(answer != null)) {
+        if (!mayHeal || !isAllowed || isLong || delay == null || !isRepeatable()) {
             fail(error);
             return;
         }

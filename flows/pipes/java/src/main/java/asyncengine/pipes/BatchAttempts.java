@@ -68,7 +68,12 @@ final class BatchAttempts extends Attempts {
     }
 
     @Override
-    boolean isRepeatable(boolean isAnswered) {
+    boolean isRepeatable() {
         return body.isUntouched();
+    }
+
+    @Override
+    boolean comesAgain() {
+        return body.isUntouched() || body.comesAgain();
     }
 }

@@ -1,13 +1,17 @@
 package asyncengine.pipes;
 
+import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.util.Collection;
 import java.util.Iterator;
 import java.util.stream.BaseStream;
 import org.apache.camel.CamelContext;
 import org.apache.camel.Exchange;
+import org.apache.camel.WrappedFile;
 
 /** Many payloads as lines of JSON, made as they are sent. */
 final class BatchBody {
@@ -31,6 +35,17 @@ final class BatchBody {
     /** Whether nothing of it was sent, so that it can be sent again. */
     boolean isUntouched() {
         return !begun;
+    }
+
+    /** Whether it can be read from its beginning, whatever was read of it. */
+    boolean comesAgain() {
+        return body instanceof Collection
+                || body instanceof Object[]
+                || body instanceof CharSequence
+                || body instanceof byte[]
+                || body instanceof File
+                || body instanceof Path
+                || body instanceof WrappedFile;
     }
 
     /** For how many nanoseconds the engine has not taken a piece. */

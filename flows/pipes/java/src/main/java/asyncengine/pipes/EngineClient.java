@@ -12,6 +12,7 @@ import java.time.Duration;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.Future;
+import java.util.function.BooleanSupplier;
 import org.apache.camel.CamelContext;
 import org.apache.camel.support.jsse.SSLContextParameters;
 
@@ -71,11 +72,12 @@ final class EngineClient {
      * Sends a request with credentials, and once more with fresh ones where they had expired.
      *
      * @param within the time until the answer is read whole
+     * @param comesAgain whether its body can be sent once more by then
      */
-    CompletableFuture<Answer> sendAuthorized(HttpRequest.Builder request, Duration within, boolean isRepeatable) {
+    CompletableFuture<Answer> sendAuthorized(HttpRequest.Builder request, Duration within, BooleanSupplier comesAgain) {
         return credentials.authorization().thenCompose(authorization -> send(with(request, authorization), within)
                 .thenCompose(answer -> {
-                    if (answer.status() != 401 || !isRepeatable || !credentials.drop(authorization)) {
+                    if (answer.status() != 401 || !credentials.drop(authorization) || !comesAgain.getAsBoolean()) {
                         return CompletableFuture.completedFuture(answer);
                     }
                     return credentials.authorization().thenCompose(fresh -> send(with(request, fresh), within));

@@ -204,6 +204,37 @@ class ComponentTest extends ComponentContract {
     }
 
     @Test
+    void aBatchThatComesOnceIsNotSentAgainWhereItsTokenIsRefused() throws Exception {
+        List<Object> bodies = List.of(
+                List.of("{}", "{}").iterator(), Stream.of("{}", "{}"), new ByteArrayInputStream("{}\n{}".getBytes()));
+        for (Object body : bodies) {
+            engine.faults.addAll(List.of((engine, exchange, seen) -> false, StubEngine.Fault.answer(401, "")));
+            try (Application application = application(Form.JAVA, BATCH, "asyncengine.authentication", "login")) {
+                Exchange called = send(application, body);
+
+                AsyncEngineException error = assertInstanceOf(AsyncEngineException.class, called.getException());
+                assertEquals(401, error.getStatusCode());
+                assertEquals(0, engine.runs.size());
+                assertNull(send(application, List.of("{}").iterator()).getException());
+            }
+            engine.runs.clear();
+        }
+    }
+
+    @Test
+    void aBatchThatComesAgainIsSentWholeWithAFreshToken() throws Exception {
+        for (Object body : List.of(List.of("{}", "{}"), "{}\n{}", "{}\n{}".getBytes(), new Object[] {"{}", "{}"})) {
+            engine.faults.addAll(List.of((engine, exchange, seen) -> false, StubEngine.Fault.answer(401, "")));
+            try (Application application = application(Form.JAVA, BATCH, "asyncengine.authentication", "login")) {
+                assertNull(send(application, body).getException());
+
+                assertEquals(2, engine.runs.size());
+            }
+            engine.runs.clear();
+        }
+    }
+
+    @Test
     void aBatchIsTriedAgainWhereNothingOfItWasSent() throws Exception {
         String url = engine.url();
         engine.close();
