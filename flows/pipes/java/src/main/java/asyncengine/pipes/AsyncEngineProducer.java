@@ -80,18 +80,7 @@ final class AsyncEngineProducer extends DefaultAsyncProducer {
         if (endpoint.isBatch()) {
             return batch(exchange).thenApply(answer -> () -> exchange.getMessage().setBody(answer.body()));
         }
-        CompletableFuture<Answer> started = start(exchange);
-        if (!endpoint.isAwait()) {
-            return started.thenApply(answer -> () -> {
-                note(exchange, answer);
-                exchange.getMessage().setBody(answer.body());
-            });
-        }
-        return started.thenCompose(answer -> {
-            // Noted before the end: who handles a failure wants to know the run.
-            note(exchange, answer);
-            return await(answer.text("correlationId"));
-        }).thenApply(result -> () -> exchange.getMessage().setBody(result));
+        return start(exchange);
     }
 
     private static void note(Exchange exchange, Answer answer) {
@@ -99,7 +88,7 @@ final class AsyncEngineProducer extends DefaultAsyncProducer {
         exchange.getMessage().setHeader(CORRELATION_ID, answer.text("correlationId"));
     }
 
-    private CompletableFuture<Answer> start(Exchange exchange) throws IOException, InvalidPayloadException {
+    private CompletableFuture<Runnable> start(Exchange exchange) throws IOException, InvalidPayloadException {
         String flowName = flowName(exchange);
         byte[] payload = Payload.of(exchange);
         MadeKeys madeKeys = endpoint.getComponent().madeKeys();
@@ -111,14 +100,30 @@ final class AsyncEngineProducer extends DefaultAsyncProducer {
                 .setHeader("Content-Type", "application/json")
                 .setHeader(IDEMPOTENCY_KEY_HEADER, IdempotencyKey.of(key))
                 .POST(BodyPublishers.ofByteArray(payload));
-        return new StartAttempts(engine, flowName, request)
+        CompletableFuture<Answer> started = new StartAttempts(engine, flowName, request)
                 .begin()
-                .whenComplete((answer, error) -> {
-                    engine.counters().started(flowName, error == null);
-                    if (error != null && given == null) {
-                        madeKeys.failed(exchange, call, key);
-                    }
-                });
+                .whenComplete((answer, error) -> engine.counters().started(flowName, error == null));
+        // A call that waits fails where its wait does: its redelivery waits for the same run.
+        return changes(exchange, started).whenComplete((change, error) -> {
+            if (error != null && given == null) {
+                madeKeys.failed(exchange, call, key);
+            }
+        });
+    }
+
+    /** Returns what becomes of an exchange whose run is started, and waited for where that is wanted. */
+    private CompletableFuture<Runnable> changes(Exchange exchange, CompletableFuture<Answer> started) {
+        if (!endpoint.isAwait()) {
+            return started.thenApply(answer -> () -> {
+                note(exchange, answer);
+                exchange.getMessage().setBody(answer.body());
+            });
+        }
+        return started.thenCompose(answer -> {
+            // Noted before the end: who handles a failure wants to know the run.
+            note(exchange, answer);
+            return await(answer.text("correlationId"));
+        }).thenApply(result -> () -> exchange.getMessage().setBody(result));
     }
 
     private CompletableFuture<Answer> batch(Exchange exchange) {

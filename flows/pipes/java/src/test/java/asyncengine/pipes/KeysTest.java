@@ -79,6 +79,26 @@ class KeysTest extends ComponentContract {
     }
 
     @Test
+    void aRedeliveryOfACallThatWaitsWaitsForTheSameRun() throws Exception {
+        var routes = routes(route -> {
+            route.errorHandler(route.defaultErrorHandler().maximumRedeliveries(1).redeliveryDelay(1));
+            route.from("direct:in").to("asyncengine:f?await=true").to("asyncengine:f?await=true");
+        });
+        engine.faults.addAll(List.of((engine, exchange, seen) -> false, StubEngine.Fault.answer(404, "")));
+        try (Application application = application(Form.JAVA, routes)) {
+            Exchange called = application.send("direct:in", exchange -> exchange.getMessage().setBody("{\"n\":1}"));
+
+            assertNull(called.getException());
+            assertEquals("{\"n\":1}", called.getMessage().getBody());
+            List<String> keys = engine.keys();
+            assertEquals(3, keys.size());
+            assertEquals(keys.get(0), keys.get(1));
+            assertNotEquals(keys.get(1), keys.get(2));
+            assertEquals(2, engine.runs.size());
+        }
+    }
+
+    @Test
     void anExpressionThatGivesNothingIsAnError() throws Exception {
         var routes = routes(route -> route.from("direct:in").to("asyncengine:f?idempotencyKey=${header.missing}"));
         try (Application application = application(Form.JAVA, routes)) {
