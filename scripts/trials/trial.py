@@ -40,8 +40,9 @@ from scripts.protocol.errors import (
     ScriptTimedOut,
     ScriptWait,
 )
-from scripts.protocol.json_text import MAX_DEPTH, is_deeper_than
+from scripts.protocol.json_text import MAX_DEPTH, STRING, is_deeper_than
 from scripts.protocol.numerals import Numerals, loads
+from scripts.protocol.rejections import as_json
 from scripts.protocol.services import START_SERVICE, STATE_SERVICE, Service
 from scripts.protocol.strict_json import read_exactly
 from scripts.protocol.wire import MAX_TEXT_LENGTH
@@ -58,6 +59,7 @@ SLOT_SECONDS = 3.0
 _PATIENCE_SECONDS = 15.0
 # Characters of a value that a sentence shows.
 _MAX_SHOWN = 500
+_SCALAR = re.compile(STRING.decode() + r"|-?\d[\d.eE+-]*", re.DOTALL)
 
 _slots = threading.BoundedSemaphore(MAX_AT_ONCE)
 
@@ -175,7 +177,7 @@ class Trial:
             "line": self.line,
             "traceback": self.traceback or None,
             "code": getattr(error, "code", None),
-            "details": _fragment(getattr(error, "details", None)),
+            "details": _fragment(as_json(getattr(error, "details", None))),
             "after": getattr(error, "after", None),
             "waitState": _fragment(wait_state),
             "finishes": self.finishes,
@@ -270,11 +272,11 @@ def run_trial(
     clean = mask_of(known_values(program.secrets)).clean
     output = None if outcome.output is None else outcome.output.decode()
     if isinstance(error, ScriptWait):
-        error.state = clean(error.state, len(error.state))
+        error.state = _masked(error.state, clean)
     if isinstance(error, OutputInvalid):
         error = OutputInvalid(clean(str(error), MAX_TEXT_LENGTH), place=error.place)
     return Trial(
-        output=None if output is None else clean(output, len(output)),
+        output=None if output is None else _masked(output, clean),
         error=error,
         line=None if error is None else line_of(error, program.name),
         faults=[each | {"detail": clean(each["detail"], MAX_TEXT_LENGTH)} for each in faults],
@@ -285,7 +287,7 @@ def run_trial(
         peak_bytes=peak_bytes,
         finishes=outcome.finishes,
         goes_to=outcome.goes_to,
-        state={key: clean(text, len(text)) for key, text in sorted(state.values.items())},
+        state={key: _masked(text, clean) for key, text in sorted(state.values.items())},
         starts=[
             _shown_start(each, clean)
             for _, each in sorted(outcome.call.starts.items())
@@ -301,8 +303,24 @@ def _shown_start(start: dict[str, Any], clean: Callable[[str, int], str]) -> dic
         name: clean(value, len(value)) if isinstance(value, str) else value
         for name, value in start["options"].items()
     }
-    payload = clean(start["payload"], len(start["payload"]))
-    return {"flow": start["flow"], "payload": payload, "options": options}
+    return {
+        "flow": start["flow"],
+        "payload": _masked(start["payload"], clean),
+        "options": options,
+    }
+
+
+def _masked(text: str, clean: Callable[[str, int], str]) -> str:
+    """Return JSON text without secrets, which is JSON: a number that has one becomes a text."""
+
+    def masked(found: re.Match[str]) -> str:
+        written = found[0]
+        value = json.loads(written) if written[0] == '"' else written
+        shown = clean(value, len(value))
+        return written if shown == value else json.dumps(shown, ensure_ascii=False)
+
+    shown = clean(text, len(text))
+    return shown if shown == as_json(shown) else _SCALAR.sub(masked, text)
 
 
 def _warning_of_secrets(output: str | None, clean: Callable[[str, int], str]) -> str | None:

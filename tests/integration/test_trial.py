@@ -44,3 +44,34 @@ def run(message, context):
     assert [line["text"] for line in trial.logs] == ["***"]
     assert json.loads(refused.output)["payload"] == "***"
     assert "sesame" not in f"{refused.error} {refused.faults}"
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_what_has_a_secret_as_a_number_is_shown_as_json(language):
+    secret = Secret(name="key")
+    secret.set_value("12345678")
+    secret.save()
+    code = {
+        "python": """
+def run(message, context):
+    pin = int(context.secrets["key"])
+    context.state.set("pin", pin)
+    context.start("child", {"pin": pin})
+    message["payload"] = {"12345678": [pin, -pin, 1.5], "said": f'"{pin}"'}
+    return message
+""",
+        "javascript": """
+const pin = Number(context.secrets.key);
+await context.state.set("pin", pin);
+await context.start("child", { pin });
+context.Data.payload = { "12345678": [pin, -pin, 1.5], said: `"${pin}"` };
+setData(context.Data);
+""",
+    }[language]
+    program = Program(0, "pricing", language, code, 5.0, 128, secrets=("key",))
+
+    shown = json.loads(run_trial(program, sample_message("{}").body).as_json())
+
+    assert shown["output"]["payload"] == {"***": ["***", "-***", 1.5], "said": '"***"'}
+    assert shown["state"] == {"pin": "***"}
+    assert shown["starts"] == [{"flow": "child", "payload": {"pin": "***"}}]
