@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from scripts.models import Script, TrialRecord
 from scripts.protocol.calls import Program
+from scripts.protocol.envelope import plain_text
 from scripts.protocol.services import SECRET_SERVICE, SIGN_SERVICE, Deadline, Service
 from scripts.services.engine import engine_services
 
@@ -28,7 +29,8 @@ class Watched:
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
-        name = self._name_of(request)[:200]
+        # What a database refuses would hide all others.
+        name = plain_text(self._name_of(request), 200)
         if name not in self.names and len(self.names) < MOST_NAMES:
             self.names.append(name)
         return self._service(program, request, deadline)

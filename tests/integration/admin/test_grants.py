@@ -234,6 +234,20 @@ def test_a_trial_that_calls_hosts_is_written_down(client, script):
     assert record.private_addresses
 
 
+def test_names_that_no_database_takes_hide_nothing_of_a_trial(client, script, known_secret):
+    code = (
+        "def run(m, c):\n    for name in ('shop.key', 'a\\0b'): name in c.secrets\n"
+        "    try: c.http.get('http://a\\0b/')\n    except c.http.Error: pass\n    return m\n"
+    )
+
+    result = attempt(client, script, code=code, secrets=["shop.key"], network="on")
+
+    record = TrialRecord.objects.get()
+    assert result["error"] == ""
+    assert record.secrets_read == ["shop.key", "a\N{REPLACEMENT CHARACTER}b"]
+    assert record.hosts_called == ["a\N{REPLACEMENT CHARACTER}b"]
+
+
 def test_a_trial_that_reaches_nothing_leaves_no_record(client, script):
     attempt(client, script)
 
