@@ -89,7 +89,19 @@ class Command(BaseCommand):
             for correlation_id in ids:
                 self.stdout.write(str(correlation_id))
         else:
-            self._report(list(ids), wait)
+            self._report(self._gathered(ids), wait)
+
+    def _gathered(self, ids: Iterator[UUID]) -> list[UUID]:
+        """Return the ids of all runs. Where not all are started, those that are get printed."""
+        started: list[UUID] = []
+        try:
+            started.extend(ids)
+        except CommandError:
+            # The standard output is for finished runs alone.
+            for correlation_id in started:
+                self.stderr.write(f"Started: {correlation_id}", self.style.NOTICE)
+            raise
+        return started
 
     def _report(self, ids: list[UUID], seconds: float) -> None:
         """Print the runs as JSON, several of them a line each."""

@@ -78,6 +78,21 @@ def test_elements_are_started_in_chunks_and_those_left_are_named(flow, tmp_path)
     assert len(out.getvalue().split()) == Run.objects.count() == 1000
 
 
+def test_who_waits_is_told_what_was_started_though_not_all_was(flow, tmp_path):
+    Queue.objects.filter(name="loan queue 1").update(size=500)
+    file = tmp_path / "payloads.json"
+    file.write_text(json.dumps([{"n": n} for n in range(501)]))
+    out, err = io.StringIO(), io.StringIO()
+
+    with pytest.raises(CommandError, match="Payloads 501 to 501 of 501 were not started"):
+        call_command("start", "loan", "--payload", f"@{file}", wait=1, stdout=out, stderr=err)
+
+    told = {line.removeprefix("Started: ") for line in err.getvalue().splitlines()}
+    assert told == {str(pk) for pk in Run.objects.values_list("pk", flat=True)}
+    assert len(told) == 500
+    assert out.getvalue() == ""
+
+
 def test_key_goes_with_a_single_payload(flow, tmp_path):
     file = tmp_path / "payloads.json"
     file.write_text("[{}]")
