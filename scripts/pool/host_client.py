@@ -303,7 +303,9 @@ class HostClient:
     def deadline(self) -> float:
         """Return until when, by the monotonic clock, the call that runs may run."""
         clock, limit = time.monotonic(), self.program.timeout_seconds
-        return min(max(self.page.began_at, clock - limit), clock) + limit
+        began_at = self.page.began_at
+        # What a script has written there may be no number, which is not below the clock either.
+        return max(began_at if began_at <= clock else clock, clock - limit) + limit
 
     def running_call(self, number: int) -> tuple[CallSite, Call] | None:
         """Return the call with this number where it runs, with its site."""

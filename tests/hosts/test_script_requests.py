@@ -301,6 +301,21 @@ message['payload'] = request(context, 'left')['left']
     assert 0 < left < 59.51
 
 
+@pytest.mark.parametrize("written", ["nan", "inf", "1e300"])
+def test_a_request_ends_with_its_script_whatever_that_says_of_its_beginning(
+    pool: HostPool, written: str
+) -> None:
+    code = f"""
+def run(message, context):
+    host_of(context)._times[0] = float('{written}')
+    message['payload'] = request(context, 'left')['left']
+    return message
+"""
+    left = payload(run_all(pool, code, [{}], timeout_seconds=60)[0])
+
+    assert 0 <= left <= 60
+
+
 def test_the_time_limit_holds_while_a_script_waits(pool: HostPool) -> None:
     code = "def run(message, context): request(context, 'gate')"
     begun_at = time.monotonic()
