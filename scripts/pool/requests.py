@@ -20,6 +20,7 @@ from scripts.pool.thread_pool import ThreadPool
 from scripts.protocol import wire
 from scripts.protocol.services import (
     CACHE_SERVICE,
+    CONFIG_SERVICE,
     SECRET_SERVICE,
     SIGN_SERVICE,
     START_SERVICE,
@@ -45,7 +46,7 @@ MAX_THREADS_OF_A_SCRIPT = 64
 THREADS_FOR_SURE = 4
 # Secrets and signatures have threads of their own: what is quick never waits behind outside calls.
 SECRET_THREADS = 8
-QUICK_SERVICES = (CACHE_SERVICE, SECRET_SERVICE, SIGN_SERVICE, STATE_SERVICE)
+QUICK_SERVICES = (CACHE_SERVICE, CONFIG_SERVICE, SECRET_SERVICE, SIGN_SERVICE, STATE_SERVICE)
 
 
 @dataclass(slots=True, eq=False)

@@ -539,3 +539,33 @@ def run(message, context):
     assert json.loads(outcomes[0].output or b"")["payload"] == [{"value": "swordfish"}, "other"]
     services.gate.set()
     pool.close()
+
+
+@pytest.mark.long
+def test_a_script_reads_its_values_though_its_slow_calls_have_all_threads(
+    services: Services,
+) -> None:
+    services.by_name["config"] = lambda program, request, deadline: {"values": {"a": "1"}}
+    pool = HostPool(services=lambda: services.by_name)
+    code = f"""{REQUESTING}
+def run(message, context):
+    if message["payload"]:
+        message["payload"] = context.config["a"]
+        return message
+    for _ in range(8):
+        context.send_request("gate", {{}})
+    context.read_reply()
+    return message
+"""
+    slow = Program(1, "slow", "python", code, 60, 64)
+    pool.submit(slow, SITE, calls([0] * 10), hosts=11)
+    wait_for(lambda: pool.collect(0.05) or len(services.requests) >= 64)
+
+    quick = b'{"correlationId":"c","payload":1}'
+    pool.submit(slow, SITE, [Call("quick", "c", 1, "d", quick)], hosts=11)
+
+    outcomes = wait_for(lambda: pool.collect(0.1))
+    assert [outcome.call.key for outcome in outcomes] == ["quick"]
+    assert payload(outcomes[0]) == "1"
+    services.gate.set()
+    pool.close()
