@@ -108,8 +108,13 @@ class Zygote:
                 if worker is self._control:
                     self._end(self._pids)
                     return
-            if not asking and time.monotonic() >= self._next_check:
+            is_due = bool(self._watched) and time.monotonic() >= self._next_check
+            if is_due and not self._is_asked():
                 self._kill_those_that_compute()
+
+    def _is_asked(self) -> bool:
+        """Whether a command waits, which may be that a host has a call again."""
+        return any(each in self._workers for each, _ in self._poller.poll(0))
 
     def _watch_for_exits(self) -> None:
         signal.set_wakeup_fd(self._waker.signal_fileno(), warn_on_full_buffer=False)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
+from scripts.host.sandbox import SCRIPT_UIDS
 from scripts.pool.host_pool import HostPool
+from scripts.pool.zygote_client import SharedZygote
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptTimedOut
 from tests.abuse.attack import Attack
@@ -78,6 +81,34 @@ def test_host_that_answers_and_computes_on_is_killed_while_the_worker_works(
     pid = json.loads(outcome.output)["payload"]
 
     wait_for(lambda: not (pool.collect(0.1) or psutil.pid_exists(pid)), 30)
+
+
+def test_host_that_computes_on_is_killed_while_other_workers_keep_the_zygote_busy() -> None:
+    shared = SharedZygote(SCRIPT_UIDS if os.geteuid() == 0 else None)
+    first, other = HostPool(shared_zygote=shared), HostPool(shared_zygote=shared)
+    try:
+        submit(other, "return 1")
+        collect(other, 1)
+        submit(first, f"{FORGED_OUTPUT}\nwhile True: pass")
+        (outcome,) = collect(first, 1)
+        assert outcome.output is not None
+        pid = json.loads(outcome.output)["payload"]
+
+        first.watch_idle_hosts()
+
+        def is_gone_while_the_other_asks() -> bool:
+            for host in other._hosts:
+                shared_end = other._hosts.zygote
+                assert shared_end is not None
+                shared_end.watch(host)
+                shared_end.stop_watching(host)
+            return not psutil.pid_exists(pid)
+
+        wait_for(is_gone_while_the_other_asks, 30)
+    finally:
+        for pool in (first, other):
+            pool.close()
+        shared.close()
 
 
 def test_host_that_rests_is_there_for_the_next_message(pool: HostPool) -> None:
