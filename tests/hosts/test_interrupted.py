@@ -153,9 +153,9 @@ def test_a_killed_host_leaves_the_log(pool: HostPool, language: str) -> None:
         lambda: pool.collect(0.01) or any(each.logs for each in pool.running({"key"}, 0)), PATIENCE
     )
 
-    for zygote in children(os.getpid()):
-        for host in children(zygote):
-            os.kill(host, signal.SIGKILL)
+    assert pool._hosts.zygote is not None
+    for host in children(pool._hosts.zygote._process.pid):
+        os.kill(host, signal.SIGKILL)
 
     outcome = end(pool)
     assert isinstance(outcome.error, ScriptKilled)

@@ -151,9 +151,10 @@ def test_a_cancelled_run_keeps_the_log_of_its_script(started, at_work):
 
 
 def test_a_killed_script_keeps_its_log(started, at_work):
-    for zygote in children(os.getpid()):
-        for host in children(zygote):
-            os.kill(host, signal.SIGKILL)
+    zygote = this_worker.hosts()._hosts.zygote
+    assert zygote is not None
+    for host in children(zygote._process.pid):
+        os.kill(host, signal.SIGKILL)
 
     at_work.until(lambda: not at_work.worker.sessions)
 
