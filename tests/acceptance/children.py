@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import inf
 from pathlib import Path
 
 import psutil
@@ -17,6 +19,18 @@ def children(process: psutil.Process) -> list[psutil.Process]:
         return process.children()
     except psutil.Error:
         return []
+
+
+def by_age(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return processes in the order of their start: their ids begin again at the highest one."""
+
+    def age(process: psutil.Process) -> tuple[float, int]:
+        try:
+            return process.create_time(), process.pid
+        except psutil.Error:
+            return inf, process.pid
+
+    return sorted(processes, key=age)
 
 
 def pages_of(process: psutil.Process) -> set[str]:

@@ -14,7 +14,7 @@ from unittest.mock import ANY
 import psutil
 import pytest
 
-from tests.acceptance.children import children, command_line
+from tests.acceptance.children import by_age, children, command_line
 from tests.acceptance.installation import ROOT, Installation
 from tests.acceptance.processes import await_completion, found, step
 from tests.acceptance.project_process import ProjectProcess, project_process
@@ -369,4 +369,4 @@ def workers_of(cluster: psutil.Process) -> list[psutil.Process]:
     processes = [process for sentinel in sentinels for process in children(sentinel)]
     # Behind them, monitor and pusher.
     is_complete = len(processes) == 5
-    return sorted(processes, key=lambda process: process.pid)[:3] if is_complete else []
+    return by_age(processes)[:3] if is_complete else []

@@ -10,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.acceptance.children import by_age
 from tests.acceptance.installation import ROOT, Installation, ended
 from tests.acceptance.processes import is_at_work
 from tests.databases import fresh_database
@@ -120,7 +121,7 @@ def test_the_original_flow_array_is_imported_into_a_running_system(running: Inst
 def test_what_keeps_the_processes_running_shares_what_is_loaded_with_them(running: Installation):
     assert running.process is not None
     keeper = psutil.Process(running.process.pid)
-    web, cluster = keeper.children()
+    web, cluster = by_age(keeper.children())
 
     assert keeper.cmdline()[1:3] == ["-m", "flows.up.keeping"]
     assert [web.is_running(), cluster.is_running()] == [True, True]
