@@ -17,7 +17,7 @@ from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptError, ScriptKilled, ScriptTimedOut
 from tests.abuse.attack import Attack
 from tests.hosts.zygotes import Zygotes
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 SITE = CallSite("flow", "step", "queue", False)
 # Answers its own call, then does as told. The worker takes the call for ended.
@@ -117,10 +117,10 @@ def test_host_that_rests_is_there_for_the_next_message(pool: HostPool) -> None:
     while time.process_time() < until: pass
     return os.getpid()
     """
-    submit(pool, code)
+    submit(pool, code, seconds=PATIENCE)
     (first,) = collect(pool, 1)
     pool.watch_idle_hosts()
-    submit(pool, code)
+    submit(pool, code, seconds=PATIENCE)
 
     (second,) = collect(pool, 1)
 

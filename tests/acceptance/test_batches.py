@@ -120,7 +120,8 @@ def test_batch_that_broke_off_is_sent_again_and_each_line_is_started_once(served
 
 def test_batches_that_wait_keep_no_start_and_no_probe_waiting(served: Installation):
     served.start("full", {})
-    query = {"flowName": "full", "wait": "6"}
+    # Longer than all that has to happen meanwhile.
+    query = {"flowName": "full", "wait": "30"}
 
     def batch(_: int) -> int:
         with httpx.Client(base_url=served.http.base_url, auth=("admin", PASSWORD)) as http:
@@ -144,7 +145,7 @@ def test_batches_that_wait_keep_no_start_and_no_probe_waiting(served: Installati
 
 
 def test_deadline_holds_over_the_death_of_every_process(served: Installation):
-    answer = served.http.post("/api/start", params={"flowName": "slow", "deadline": "4"}, json={})
+    answer = served.http.post("/api/start", params={"flowName": "slow", "deadline": "20"}, json={})
     id = answer.json()["correlationId"]
     wait_for(lambda: served.run(id)["status"] == "RUNNING", what="a running script")
 

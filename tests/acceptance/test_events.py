@@ -18,12 +18,12 @@ from tests.waiting import PATIENCE, wait_for
 pytestmark = pytest.mark.long
 
 LOGS = "def run(message, context):\n    context.log('hello ' * 100)\n    return message\n"
-# Long enough for its worker to note several times what it has said.
+# Long enough for its worker to note several times what it has said, and for the test to see it.
 LONG = (
     "import time\n"
     "def run(message, context):\n"
     "    context.log('begins')\n"
-    "    time.sleep(5)\n"
+    "    time.sleep(20)\n"
     "    context.log('ends')\n"
     "    return message\n"
 )

@@ -11,7 +11,7 @@ from typing import ClassVar
 import psutil
 import pytest
 
-from tests.acceptance.children import children, command_line, pages_of
+from tests.acceptance.children import by_age, children, command_line, pages_of
 from tests.acceptance.installation import Installation
 from tests.acceptance.processes import (
     await_completion,
@@ -66,7 +66,8 @@ CONFIGURATION = {
     "scripts": [
         {"name": "work", "code": WORK},
         *(
-            {"name": name, "code": harm + POISONED, "timeoutSeconds": 1, "memoryMb": 64}
+            # The neighbours have the limit, too, and a busy machine lets them wait.
+            {"name": name, "code": harm + POISONED, "timeoutSeconds": 3, "memoryMb": 64}
             for name, harm in POISON.items()
         ),
     ],
@@ -191,7 +192,7 @@ class Parts:
         return self._of_sentinel()[WORKERS + TASK_WORKERS :]
 
     def _of_sentinel(self) -> list[psutil.Process]:
-        return sorted(children(self.sentinel()), key=lambda process: process.pid)
+        return by_age(children(self.sentinel()))
 
     def _part(self, word: str) -> psutil.Process:
         parts = children(self.supervisor)
@@ -297,12 +298,13 @@ def test_a_message_whose_workers_die_is_dead_lettered_after_its_last_delivery(
     installation: Installation,
 ):
     warm_up(installation)
-    run_id = installation.start("killed", {"seconds": 2})
+    # Longer than its worker is looked for.
+    run_id = installation.start("killed", {"seconds": 20})
 
     for _ in range(DELIVERIES):
         worker = found(Parts(installation).busy_worker)
         worker.kill()
-        psutil.wait_procs([worker], 5)
+        psutil.wait_procs([worker], PATIENCE)
 
     run = installation.run(run_id, wait=20)
     assert run["status"] == "FAILED"
@@ -337,9 +339,10 @@ def test_a_stop_signal_lets_running_scripts_end_and_releases_those_that_do_not(
     hasty: Installation,
 ):
     warm_up(hasty)
-    short, long = (hasty.start("one", {"seconds": s}) for s in (0.5, 4))
-    sql = "SELECT COUNT(*) FROM flows_message WHERE consumer_id IS NOT NULL"
-    wait_for(lambda: hasty.rows(sql) == [(2,)], 10, "two messages under way")
+    # The short one may have ended before it is looked at.
+    long, short = (hasty.start("one", {"seconds": s}) for s in (12, 1))
+    sql = "SELECT COUNT(*) FROM flows_message WHERE consumer_id IS NULL"
+    wait_for(lambda: hasty.rows(sql) == [(0,)], 10, "two messages under way")
     cluster = Parts(hasty).cluster()
 
     cluster.terminate()

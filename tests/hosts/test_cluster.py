@@ -1,7 +1,6 @@
 import multiprocessing
 import os
 import signal
-import threading
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from flows.tasks.queue import TaskQueue
 from flows.worker import cluster
 from flows.worker.cluster import StopEvent, Timer
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_for
 
 LONG = 100 * PATIENCE
 
@@ -53,11 +52,10 @@ def test_a_reader_killed_while_it_waits_keeps_no_other_from_reading(queue):
 
 
 def wait_until_sleeping(pid):
-    for _ in range(1000):
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S":
-            return
-        threading.Event().wait(0.005)
-    raise AssertionError("the reader never waited")
+    stat = Path(f"/proc/{pid}/stat")
+    wait_for(
+        lambda: stat.read_text().rpartition(")")[2].split()[0] == "S", what="the reader's wait"
+    )
 
 
 def in_a_child(act):

@@ -15,7 +15,7 @@ import pytest
 
 from flows.processes import parent_of
 from flows.up.forked import ForkedChild
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 # Says what it is and has, and then waits for a signal.
 PROGRAM = """
@@ -53,7 +53,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for child in children:
         child.stop()
-        child.wait(10)
+        child.wait(PATIENCE)
 
 
 def test_a_fork_runs_the_command_with_its_own_environment_session_and_signals(start: Start):
@@ -87,7 +87,7 @@ def test_a_fork_ends_with_a_stop_signal(start: Start):
     child, _ = start()
 
     child.stop()
-    child.wait(10)
+    child.wait(PATIENCE)
 
     assert child.exit_code() == -signal.SIGTERM
 
