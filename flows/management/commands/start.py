@@ -107,12 +107,14 @@ class Command(BaseCommand):
         """Print the runs as JSON, several of them a line each."""
         deadline = time.monotonic() + seconds
         statuses = [self._report_one(id, deadline, indent=len(ids) == 1) for id in ids]
-        failed = statuses.count(Run.Status.FAILED)
+        failed, cancelled = map(statuses.count, (Run.Status.FAILED, Run.Status.CANCELLED))
         unfinished = sum(status not in Run.FINISHED for status in statuses)
         if unfinished:
             raise CommandError(f"{unfinished} of {len(ids)} runs not finished in {seconds:g} s.")
         if failed:
             raise CommandError(f"{failed} of {len(ids)} runs failed.")
+        if cancelled:
+            raise CommandError(f"{cancelled} of {len(ids)} runs were cancelled.")
 
     def _report_one(self, correlation_id: UUID, deadline: float, *, indent: bool) -> str:
         lines = ProgressLines(correlation_id)

@@ -207,6 +207,16 @@ def test_failed_run_is_printed_and_fails_the_command(flow, monkeypatch):
     assert json.loads(out.getvalue())["error"] == "boom"
 
 
+def test_cancelled_run_is_printed_and_fails_the_command(flow, monkeypatch):
+    finish_when_waited_for(monkeypatch, "CANCELLED", error="too late")
+    out = io.StringIO()
+
+    with pytest.raises(CommandError, match="1 of 1 runs were cancelled"):
+        call_command("start", "loan", "--wait", "5", stdout=out)
+
+    assert json.loads(out.getvalue())["error"] == "too late"
+
+
 def test_run_that_does_not_end_in_time_fails_the_command(flow):
     with pytest.raises(CommandError, match=r"not finished in 0.05 s"):
         start("loan", "--wait", "0.05")
