@@ -213,6 +213,10 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     if trouble_of(error) and not connection.in_atomic_block:
         # The next connection may reach another server, or the same one when it can write again.
         connection.close()
+    if problem and problem.status == 401 and "WWW-Authenticate" not in problem.headers:
+        # Django REST framework adds it to errors of its own.
+        challenge = context["view"].get_authenticate_header(context["request"])
+        problem.headers |= {"WWW-Authenticate": challenge} if challenge else {}
     return ProblemResponse(problem) if problem else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,6 +13,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from flows.access.token_uses import TokenUses
+from flows.errors import PasswordChanged
 from flows.models import AuditEntry, Right, TokenUse
 from tests.integration.api.helpers import assert_problem, basic, client_of, grant
 
@@ -231,3 +233,11 @@ def test_user_whose_password_has_changed_makes_no_token(client, user):
     User.objects.update(is_active=False)
 
     assert_problem(add(client), 401, "not-authenticated")
+
+
+def test_password_that_is_changed_during_the_call_makes_no_token(client, user):
+    with mock.patch("flows.api.own_tokens.make_token", side_effect=PasswordChanged):
+        response = client.post("/async/api/auth/tokens", "{}", content_type="application/json")
+
+    assert_problem(response, 401, "not-authenticated")
+    assert response["WWW-Authenticate"] == 'Basic realm="Async Engine", Bearer'
