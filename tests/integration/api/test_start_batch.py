@@ -11,8 +11,11 @@ from unittest import mock
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.db import OperationalError
+from django.test import Client
 from django.utils import timezone
+from knox.models import AuthToken
 
 from flows import engine
 from flows.api import batch
@@ -34,7 +37,13 @@ from flows.models import (
 from flows.starts import keyed
 from flows.store import store
 from scripts.models import Script
-from tests.integration.api.helpers import assert_problem, client_of, grant, make_loan_flow
+from tests.integration.api.helpers import (
+    assert_problem,
+    basic,
+    client_of,
+    grant,
+    make_loan_flow,
+)
 
 PATH = "/async/api/start/batch"
 NDJSON = "application/x-ndjson"
@@ -389,6 +398,7 @@ class TestMeanwhile:
             (lambda: RoleMapping.objects.all().delete(), "no-role"),
             (lambda: get_user_model().objects.update(is_active=False), "no-role"),
             (lambda: Flow.objects.update(name="other"), "unknown-flow"),
+            (lambda: AuthToken.objects.all().delete(), "not-authenticated"),
         ],
     )
     def test_batch_stops_where_the_flow_takes_no_more_of_its_caller(
@@ -409,6 +419,28 @@ class TestMeanwhile:
         [entry] = document["rejected"]
         assert (entry["line"], entry["type"]) == (3, f"/async/problems/{word}")
         assert document["nextLine"] == 3
+
+    @pytest.mark.parametrize("log_in", ["password", "session"])
+    def test_batch_ends_with_the_password_and_with_the_session(
+        self, send, user, monkeypatch, log_in
+    ):
+        by = Client(headers=basic("caller")) if log_in == "password" else Client()
+        if log_in == "session":
+            by.force_login(user)
+        store_start = store().start
+
+        def then_ended(runs: Any, **options: Any) -> Any:
+            store_start(runs, **options)
+            user.set_password("another one")
+            user.save()
+            Session.objects.all().delete()
+
+        monkeypatch.setattr(store(), "start", then_ended)
+
+        document = send(numbered(3), by=by).json()
+
+        assert (document["accepted"], document["nextLine"]) == (2, 3)
+        assert document["rejected"][0]["type"] == "/async/problems/not-authenticated"
 
     def test_line_that_waits_is_let_go(self, send, monkeypatch):
         room(1)
