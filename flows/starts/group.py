@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db import DatabaseError, DataError, IntegrityError
+from django.db import DataError, IntegrityError
 
-from flows.errors import CommitInDoubt, FlowError, QueueFull
+from flows.errors import CommitInDoubt, QueueFull
 from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
 from flows.plan import FlowPlan, keys_of
@@ -159,7 +159,8 @@ def _insert(runs: list[NewRun], keys: dict[UUID, IdempotencyKey]) -> None:
 def _outcome_of(run: NewRun, keys: dict[UUID, IdempotencyKey]) -> Started | Exception:
     try:
         return start_run(run, keys.get(run.correlation_id))
-    except (FlowError, DatabaseError) as error:
+    except Exception as error:
+        # A surprise, too, is of this one alone: others are stored by now.
         return error
 
 
@@ -192,5 +193,5 @@ def _settled(
             with suppress(IntegrityError), within_rates([run]):
                 store().start([run])
             return Started(run.correlation_id, run.flow_name)
-    except (FlowError, CommitInDoubt) as error:
+    except Exception as error:
         return error

@@ -14,6 +14,7 @@ from unittest import mock
 import pytest
 from django.contrib.auth.models import User
 from django.db import DataError, OperationalError, connections
+from django.db.models.signals import pre_save
 from django.utils import timezone
 from knox.models import AuthToken
 
@@ -428,6 +429,25 @@ def test_a_surprise_with_one_start_harms_no_other_of_its_group(warm: Server):
 
     assert [status for status, _, _ in answers] == [202, 202, 500, 202, 202]
     assert Run.objects.count() == 5
+
+
+def test_a_surprise_with_one_key_leaves_what_is_stored_by_then(warm: Server):
+    """As a receiver of a project raises it, which hears the models of all apps."""
+    with_keys(warm)
+    warm.post({"amount": 5}, idempotency_key="k5")
+    IdempotencyKey.objects.filter(key="k5").update(created_at=timezone.now() - timedelta(hours=25))
+
+    def hear(sender: Any, **more: Any) -> None:
+        raise LookupError("a surprise")
+
+    pre_save.connect(hear, sender=IdempotencyKey)
+    try:
+        answers = warm.post_each([({"amount": n}, {"idempotency_key": f"k{n}"}) for n in range(6)])
+    finally:
+        pre_save.disconnect(hear, sender=IdempotencyKey)
+
+    assert [status for status, _, _ in answers] == [202] * 5 + [500]
+    assert Run.objects.count() == 3 + 5
 
 
 def test_starts_with_keys_are_stored_together_and_once(warm: Server):
