@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO, TextIOWrapper
+from typing import Any
 
 import httpx
 import pytest
 from asyncengine_client import Client, calls
+from asyncengine_client.command import main
 from asyncengine_client.errors import ClientError, NoConnection, Refused, Unavailable
 from asyncengine_client.retries import Tries
 from asyncengine_client.settings import Settings
@@ -72,6 +75,19 @@ def test_where_an_engine_is_not_is_told(elsewhere: Client):
         next(elsewhere.events())
     with pytest.raises(ClientError, match=r"/async/api/flows.* answers no JSON"):
         list(elsewhere.flows())
+
+
+@pytest.mark.parametrize("verb", ["cancel-runs", "runs", "start flow {}", "batch flow -"])
+def test_a_key_of_two_labels_is_refused_by_the_command(verb: str, capsys: Any, monkeypatch: Any):
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO()))
+    with serving() as engine:
+        given = ["--label", "shop:north", "--label", "shop:south"]
+
+        code = main(["--url", engine.url(), *verb.split(), *given])
+
+    assert code == 1
+    assert "The key 'shop' of a label is given more than once." in capsys.readouterr().err
+    assert engine.received == []
 
 
 def test_a_batch_is_not_sent_again_to_an_engine_that_is_elsewhere():

@@ -87,6 +87,21 @@ def test_the_line_where_a_batch_stopped_is_not_refused_once_it_was_taken():
     assert [each["line"] for each in upload.done["rejected"]] == [2, 5]
 
 
+def test_a_payload_of_bytes_is_one_line_digit_for_digit():
+    upload = Upload([b'{"n": 1.10,\r\n "text": "a\\nb"}', {"n": 1}], False, 60.0, None)
+
+    first, second = upload.lines()
+
+    assert first == b'{"n": 1.10,\r  "text": "a\\nb"}\n'
+    assert second == b'{"n": 1}\n'
+
+
+@pytest.mark.parametrize("source", ["payloads.ndjson", b"payloads.ndjson"])
+def test_the_name_of_a_file_is_no_list_of_payloads(source: Any):
+    with pytest.raises(TypeError, match="a file is a Path"):
+        Upload(source, False, 60.0, None)
+
+
 def stopped_at(line: int, cause: str) -> dict[str, Any]:
     return {"line": line, "type": f"/async/problems/{cause}", "detail": f"It was {cause}."}
 

@@ -178,7 +178,7 @@ def add_options_of_starts(parser: argparse.ArgumentParser) -> None:
 
 def options_of_start(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "labels": dict(options.label),
+        "labels": labels_of(options),
         "priority": options.priority,
         "start_at": options.start_at,
         "deadline": options.deadline,
@@ -191,6 +191,16 @@ def label(text: str) -> tuple[str, str]:
     if not colon:
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY:VALUE")
     return key, value
+
+
+def labels_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return labels by their keys. Raises ClientError for a key that is given twice."""
+    found: dict[str, str] = {}
+    for key, value in options.label:
+        if key in found:
+            raise ClientError(f"The key {key!r} of a label is given more than once.")
+        found[key] = value
+    return found
 
 
 def payload_of(text: str) -> bytes:
@@ -279,7 +289,7 @@ def do_cancel_runs(engine: Client, options: argparse.Namespace) -> int:
     chosen = {
         "flowName": options.flow,
         "status": options.status,
-        "labels": dict(options.label) or None,
+        "labels": labels_of(options) or None,
         "startedBy": options.started_by,
     }
     return print_json(engine.cancel_runs(filter_of(chosen), **options_of_many(options)))
@@ -297,7 +307,7 @@ def do_runs(engine: Client, options: argparse.Namespace) -> int:
     found = engine.runs(
         flow=options.flow,
         status=options.status,
-        labels=dict(options.label),
+        labels=labels_of(options),
         started_by=options.started_by,
     )
     return print_lines(found, options.limit)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from asyncengine_client.calls import Payload, text_of
 from asyncengine_client.errors import (
     BatchInterrupted,
     TooManyCalls,
@@ -19,7 +19,8 @@ from asyncengine_client.errors import (
 )
 from asyncengine_client.types import BatchStarted
 
-Source = Path | Sequence[Mapping[str, Any]]
+# A file with a JSON object a line, or the payloads; those that are bytes go digit for digit.
+Source = Path | Sequence[Payload]
 Progress = Callable[[int, int], None]
 PAUSE_SECONDS = 1.0
 MOST_TOLD = 1_000
@@ -42,6 +43,10 @@ class Upload:
     def __init__(
         self, source: Source, has_keys: bool, patience: float, progress: Progress | None
     ) -> None:
+        if isinstance(source, str | bytes):
+            raise TypeError(
+                f"The source of a batch is a list of payloads or Path({source[:80]!r})."
+            )
         self.done = BatchStarted(accepted=0, rejectedCount=0, rejected=[], correlationIds=[])
         self._source, self._has_keys, self._progress = source, has_keys, progress
         self._first, self._patience = 1, patience
@@ -54,7 +59,8 @@ class Upload:
             yield from self._lines_of_file(self._source)
             return
         for number, payload in enumerate(self._source[self._first - 1 :], self._first):
-            yield json.dumps(payload, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            # Within JSON a line ends between its parts alone.
+            yield text_of(payload).replace(b"\n", b" ") + b"\n"
             self._tell(number)
 
     async def lines_async(self) -> AsyncIterator[bytes]:
