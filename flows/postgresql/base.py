@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -18,6 +18,7 @@ from django.db.backends.signals import connection_created
 
 from flows.errors import CommitInDoubt
 from flows.postgresql.connection import WatchfulConnection
+from flows.postgresql.pipeline import Pipeline
 from flows.postgresql.session_settings import known_to
 
 
@@ -32,7 +33,8 @@ class Driver:
 
 class DatabaseWrapper(base.DatabaseWrapper):
     Database = Driver()  # type: ignore[assignment]
-    _pipeline: psycopg.Pipeline | None = None
+    # Of the transaction that is open; None: its statements travel one by one.
+    pipeline: Pipeline | None = None
 
     def get_connection_params(self) -> dict[str, Any]:
         params = super().get_connection_params()
@@ -40,7 +42,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return params
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        self._pipeline = None
+        self.pipeline = None
         connection: WatchfulConnection = super().get_new_connection(conn_params)
         try:
             connection.deferrable = False
@@ -127,39 +129,31 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         if self.is_pooled or not psycopg.Pipeline.is_supported():
             return
-        raw = self.connection
         with self.wrap_database_errors:
-            # psycopg would wait for the answer to its own BEGIN.
-            raw.autocommit = True
-            self._end_of_pipeline = ExitStack()
-            self._pipeline = self._end_of_pipeline.enter_context(raw.pipeline())
-            psycopg.Cursor(raw).execute(begin(raw))
+            # psycopg would send a BEGIN of its own, and wait for the answer.
+            self.connection.autocommit = True
+            self.pipeline = Pipeline(self.connection, self.connection.prepared)
+            self.pipeline.send(begin(self.connection), ())
 
-    @property
-    def is_pipelined(self) -> bool:
-        return self._pipeline is not None
-
-    def sync_pipeline(self) -> None:
-        """Wait for the statements under way. Raises the error of the first that failed."""
-        if self._pipeline is not None:
-            with self.wrap_database_errors:
-                self._pipeline.sync()
+    def create_cursor(self, name: str | None = None) -> Any:
+        if self.pipeline is not None:
+            self.pipeline.let_go()
+        return super().create_cursor(name)
 
     def _end_pipeline(self) -> None:
-        if self._pipeline is None:
-            return
-        self._pipeline = None
-        if self.connection is not None and not self.connection.closed:
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline is not None:
             with self.wrap_database_errors:
-                self._end_of_pipeline.close()
+                pipeline.end()
 
     def _commit(self) -> None:
         with self._doubted():
-            if self._pipeline is None:
+            if self.pipeline is None:
                 super()._commit()  # type: ignore[misc]
                 return
             with self.wrap_database_errors:
-                psycopg.Cursor(self.connection).execute("COMMIT")
+                self.pipeline.send("COMMIT", ())
+                self.pipeline.sync()
             self._end_pipeline()
 
     def _rollback(self) -> None:
@@ -187,7 +181,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
 
 
-def begin(connection: WatchfulConnection) -> bytes:
+def begin(connection: WatchfulConnection) -> str:
     """Return the statement with which the connection's transactions begin."""
     level = connection.isolation_level or psycopg.IsolationLevel.READ_COMMITTED
-    return f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
+    return f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}"

@@ -10,6 +10,8 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg.waiting import Ready, Wait
 
+from flows.postgresql.pipeline import Prepared
+
 Result = TypeVar("Result")
 
 # After this time without bytes from the server, a second connection tests whether it answers.
@@ -41,11 +43,13 @@ class WatchfulConnection(psycopg.Connection[Any]):
     is_pooled = False
     # The number of waits for the server. Every use of the connection increases it.
     uses = 0
+    prepared: Prepared
 
     @classmethod
     def connect(cls, *args: Any, **kwargs: Any) -> Self:
         connection = super().connect(*args, **kwargs)
         connection._arguments = args, kwargs
+        connection.prepared = Prepared()
         return connection
 
     def set_up(self, settings: Mapping[str, str]) -> None:

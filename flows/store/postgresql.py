@@ -124,7 +124,7 @@ class PostgreSQL(Database):
         is_own = connection.get_autocommit()
         with transaction.atomic():
             if is_own and pipelined and self._begin_pipeline():
-                self._execute(LIMITS_BY_INDEXES)
+                self.write(LIMITS_BY_INDEXES)
             elif is_own:
                 self.limit_transaction()
             yield
@@ -134,13 +134,13 @@ class PostgreSQL(Database):
         # Django's own backend cannot.
         if hasattr(own, "begin_pipeline"):
             own.begin_pipeline()
-        return is_pipelined()
+        return pipeline_of(own) is not None
 
     def listener(self) -> PostgreSQLListener:
         return PostgreSQLListener(CHANNEL)
 
     def limit_transaction(self) -> None:
-        self._execute(LIMITS)
+        self.write(LIMITS)
 
     def set_up(self) -> AbstractContextManager[None]:
         connection.ensure_connection()
@@ -154,22 +154,26 @@ class PostgreSQL(Database):
         return self.ask_now(sql, params)()
 
     def ask(self, sql: str, params: Sequence[Any] = ()) -> Answer:
-        cursor = self._execute(sql, params)
+        own: Any = connections[DEFAULT_DB_ALIAS]
+        if (pipeline := pipeline_of(own)) is None:
+            rows = self._execute(sql, params).fetchall()
+            return lambda: rows
+        with own.wrap_database_errors:
+            sent = pipeline.send(sql, params)
 
-        def rows() -> list[Any]:
-            if cursor.statusmessage is None:
-                # Not by a fetch: only after a sync does the server count the time at rest.
-                connections[DEFAULT_DB_ALIAS].sync_pipeline()  # type: ignore[attr-defined]
-            with connection.wrap_database_errors:
-                return cursor.fetchall()
+        def answer() -> list[Any]:
+            with own.wrap_database_errors:
+                return pipeline.rows(sent)
 
-        return rows
+        return answer
 
     def ask_now(self, sql: str, params: Sequence[Any] = ()) -> Answer:
         # Stable within the statement, so that an index is used. In a transaction it goes on.
         return self.ask(sql.replace("{now}", "statement_timestamp()"), params)
 
     def look_up(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
+        if pipeline_of(connections[DEFAULT_DB_ALIAS]) is not None:
+            return self.query(sql, params)
         try:
             return self._execute(sql, params, prepare=True).fetchall()
         except DatabaseError as error:
@@ -183,26 +187,31 @@ class PostgreSQL(Database):
         with self.transaction(pipelined=True):
             return self.query_now(sql, params)
 
-    def write(self, sql: str, params: Sequence[Any] = ()) -> None:
-        self._execute(sql, params)
+    def write(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> None:
+        own: Any = connections[DEFAULT_DB_ALIAS]
+        if (pipeline := pipeline_of(own)) is None:
+            self._execute(sql, params)
+            return
+        with own.wrap_database_errors:
+            pipeline.send(sql, params)
 
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
-        cursor = self._execute(sql, params)
-        if cursor.rowcount < 0:
-            # In a pipeline.
-            connections[DEFAULT_DB_ALIAS].sync_pipeline()  # type: ignore[attr-defined]
-        return cursor.rowcount
+        own: Any = connections[DEFAULT_DB_ALIAS]
+        if (pipeline := pipeline_of(own)) is None:
+            return self._execute(sql, params).rowcount
+        with own.wrap_database_errors:
+            return pipeline.changed(pipeline.send(sql, params))
 
     def each(self, batch: BatchStatement, rows: Sequence[Row] | Columns) -> None:
         if isinstance(rows, Columns):
             self._columns(batch, rows)
         elif rows:
-            self._execute(as_one_statement(batch), [orjson.dumps(as_stored(rows)).decode()])
+            self.write(as_one_statement(batch), [orjson.dumps(as_stored(rows)).decode()])
 
     def _columns(self, batch: BatchStatement, rows: Columns) -> None:
         arrays = {n: array(n, as_stored_column(n, values)) for n, values in rows.own.items()}
         shared = {n: as_stored_column(n, [value])[0] for n, value in rows.shared.items()}
-        self._execute(as_statement_of_columns(batch, tuple(arrays)), shared | arrays)
+        self.write(as_statement_of_columns(batch, tuple(arrays)), shared | arrays)
 
     def store_starts(self, rows: Sequence[Row]) -> None:
         params = [orjson.dumps(as_stored(rows)).decode()]
@@ -212,11 +221,11 @@ class PostgreSQL(Database):
             own.commit_one(as_one_statement_of(START, limited=True), params)
             return
         with self.transaction():
-            self._execute(as_one_statement_of(START), params)
+            self.write(as_one_statement_of(START), params)
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         rows = [{"flow_name": name, **asdict(changes)} for name, changes in totals.items()]
-        self._execute(ADD_TOTALS, [orjson.dumps(rows).decode()])
+        self.write(ADD_TOTALS, [orjson.dumps(rows).decode()])
 
     def take_pending_room(self) -> None:
         try:
@@ -230,7 +239,7 @@ class PostgreSQL(Database):
         # Vacuumed while it was empty, the table of messages counts as empty until the next time.
         # Then a batch was joined by reading the whole table for each of its rows. Without seq and
         # index scans the only way left is to look each row up, by a bitmap of its key.
-        self._execute(
+        self.write(
             "SELECT set_config('enable_seqscan', 'off', true),"
             " set_config('enable_indexscan', 'off', true),"
             " set_config('enable_indexonlyscan', 'off', true),"
@@ -246,7 +255,7 @@ class PostgreSQL(Database):
         return "now" if connection.get_autocommit() else super().time_of_start()
 
     def wake(self) -> None:
-        self._execute(f"NOTIFY {CHANNEL}")
+        self.write(f"NOTIFY {CHANNEL}")
 
     def end_frozen(self) -> None:
         self.query(END_FROZEN)
@@ -264,14 +273,17 @@ class PostgreSQL(Database):
         # Looked up once: each access by way of `connection` takes as long as a small statement.
         own: Any = connections[DEFAULT_DB_ALIAS]
         own.ensure_connection()
-        prepare = prepare or getattr(own, "is_pipelined", False) or None
         # Django's own cursor would write every body into the text of the statement.
         with own.wrap_database_errors:
             return psycopg.Cursor(own.connection).execute(sql, params, prepare=prepare)
 
 
-def is_pipelined() -> bool:
-    return getattr(connections[DEFAULT_DB_ALIAS], "is_pipelined", False)
+def pipeline_of(own: Any) -> Any:
+    """Return what the statements of the transaction that is open travel in, None where in nothing.
+
+    Django's own backend has none.
+    """
+    return getattr(own, "pipeline", None)
 
 
 def is_plan_gone(error: DatabaseError) -> bool:

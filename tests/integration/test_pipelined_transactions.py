@@ -12,6 +12,7 @@ import pytest
 from django.db import DataError, IntegrityError, connection, transaction
 
 from flows.models import Queue
+from flows.postgresql.pipeline import MOST_PREPARED
 from flows.store import store
 from flows.store.database import Database
 from flows.store.troubles import DATABASE_ERRORS
@@ -29,7 +30,7 @@ RESIZE = "UPDATE flows_queue SET size = %s"
 def is_free() -> bool:
     """Whether the connection is as before: in no transaction, and in no pipeline."""
     found: bool = store().database.query("SELECT true")[0][0]
-    return found and connection.get_autocommit() and not connection.is_pipelined  # type: ignore[attr-defined]
+    return found and connection.get_autocommit() and connection.pipeline is None  # type: ignore[attr-defined]
 
 
 def test_writes_are_stored_by_the_commit_in_their_order():
@@ -127,9 +128,77 @@ def test_answers_may_be_read_in_any_order():
     assert rows == [[(2,)], [(1,)]]
 
 
+def test_a_transaction_goes_on_where_the_session_has_forgotten_its_statements():
+    Queue.objects.create(name="a")
+    pipelined(lambda database: database.write(RENAME, ["b", "a"]))
+    # As psycopg does after a rollback.
+    store().database.change("DEALLOCATE ALL")
+
+    pipelined(
+        lambda database: database.write(RENAME, ["c", "b"]),
+        lambda database: database.query("SELECT 1"),
+        lambda database: database.write(RENAME, ["d", "c"]),
+    )
+
+    assert [queue.name for queue in Queue.objects.all()] == ["d"]
+    assert is_free()
+
+
+def test_statements_that_are_forgotten_later_undo_all():
+    Queue.objects.create(name="a")
+    pipelined(lambda database: database.write(RENAME, ["b", "a"]))
+
+    with pytest.raises(DATABASE_ERRORS):
+        pipelined(
+            lambda database: database.query("SELECT 1"),
+            lambda database: database.write("DEALLOCATE ALL"),
+            lambda database: database.write(RENAME, ["c", "b"]),
+        )
+    pipelined(lambda database: database.write(RENAME, ["d", "b"]))
+
+    assert [queue.name for queue in Queue.objects.all()] == ["d"]
+    assert is_free()
+
+
+def test_models_see_what_was_sent_before_and_what_follows_sees_them():
+    with store().database.transaction(pipelined=True):
+        store().database.write(RESIZE, [7])
+        Queue.objects.create(name="a")
+        store().database.write(RENAME, ["b", "a"])
+        [queue] = Queue.objects.all()
+        counts = [store().database.change(RENAME, ["c", queue.name])]
+
+    assert [each.name for each in Queue.objects.all()] == ["c"]
+    assert counts == [1]
+    assert is_free()
+
+
+def test_a_session_keeps_a_bounded_number_of_statements():
+    counted = "SELECT COUNT(*) FROM pg_prepared_statements WHERE name LIKE 'engine%%'"
+
+    for number in range(3):
+        with store().database.transaction(pipelined=True):
+            answers = [
+                store().database.ask(f"SELECT {number}{each} + %s", [1]) for each in range(100)
+            ]
+            assert [answer()[0][0] for answer in answers][:2] == [number * 10 + 1, number * 10 + 2]
+
+    assert store().database.query(counted)[0][0] <= MOST_PREPARED + 1
+
+
+def test_a_percent_sign_and_a_name_that_comes_twice_are_as_elsewhere():
+    statement = "SELECT %(a)s::text || '%%' || %(b)s::text || %(a)s::text"
+
+    with store().database.transaction(pipelined=True):
+        named = connection.pipeline.send(statement, {"a": "x", "b": "y"})  # type: ignore[attr-defined]
+        rows = connection.pipeline.rows(named)  # type: ignore[attr-defined]
+
+    assert rows == [("x%yx",)]
+
+
 def test_a_transaction_of_the_caller_is_not_pipelined():
     with transaction.atomic(), store().database.transaction(pipelined=True):
-        assert not connection.is_pipelined  # type: ignore[attr-defined]
+        assert connection.pipeline is None  # type: ignore[attr-defined]
 
 
 def test_a_connection_that_is_lost_within_it_is_made_anew():
