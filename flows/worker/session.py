@@ -129,7 +129,7 @@ class Session:
             if self.running and not self.done:
                 self._stay_alive()
             elif self.done or not claim or time.monotonic() >= self.idle_until:
-                self._submit(self._commit_and_claim(claim))
+                self._go_on_with(self._commit_and_claim(claim))
             if self.running:
                 self._note_running_now_and_then()
             self.retries.end()
@@ -179,7 +179,6 @@ class Session:
         self.callables.begin()
         backs_off = self._reads_nothing()
         taken = self._store_and_claim(claim and not backs_off)
-        self._measure()
         self._note_unreadable(self.done, backs_off)
         self.done = []
         self.refusals = 0
@@ -262,6 +261,13 @@ class Session:
     def _batch_size(self, plan: StepPlan, threads: int) -> int:
         size, most = self.batches.size(plan, threads), this_worker.unreadable.most(plan.queue_id)
         return size if most is None else min(size, most)
+
+    def _go_on_with(self, taken: list[HeldMessage]) -> None:
+        """Submit what was taken, and measure what was stored only then: nothing waits for that."""
+        try:
+            self._submit(taken)
+        finally:
+            self._measure()
 
     def _submit(self, taken: list[HeldMessage]) -> None:
         if are_on():
