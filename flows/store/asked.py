@@ -96,16 +96,24 @@ class Asked:
         if self.claims:
             ids |= {self.lease.home_queue_id, *rooms_of_claim}
         self._ids, self._locked = ids, self.counters.ask_to_lock(ids)
-        if self.claims:
-            self._ask_for_threads(self.claim_at)
         if self.goes_on and (next_queue_id := self._probable_next()):
-            self._ask_for_threads(next_queue_id)
-            self._ask_for_head(next_queue_id)
+            self._ask_on_the_way(next_queue_id)
+        elif self.claims:
+            self._ask_for_threads(self.claim_at)
 
     def _probable_next(self) -> int:
         """Return the queue that the session will most likely go on at, 0 for none."""
         first = next(iter(self.results.results), None)
         return first.plan.next_queue_id if first and not first.finishes else 0
+
+    def _ask_on_the_way(self, next_queue_id: int) -> None:
+        """Ask for the threads here and there, and for messages that wait there."""
+        here, id = self.claim_at, self.lease.consumer_id
+        values = [here, id, next_queue_id, id, next_queue_id]
+        answer = self.counters.database.ask_now(sql.ON_THE_WAY, values)
+        self._threads[here] = lambda: [(answer()[0][0],)]
+        self._threads[next_queue_id] = lambda: [(answer()[0][1],)]
+        self._heads[next_queue_id] = lambda: answer() if answer()[0][2] else []
 
     def _ask_for_head(self, queue_id: int) -> None:
         if queue_id not in self._heads:

@@ -147,6 +147,12 @@ GRANTED_THREADS = """
     WHERE queue_id = %s AND id <> %s
 """
 
+# The same of two queues, and whether messages wait in the second one, in one statement.
+ON_THE_WAY = f"""
+    SELECT ({GRANTED_THREADS}), ({GRANTED_THREADS}),
+        EXISTS ({HEAD.format(columns="1", queue="%s", now="{now}", and_which="")})
+"""
+
 # The fencing token: a consumer that is gone renews nothing.
 RENEW_LEASE = (
     "UPDATE flows_consumer SET heartbeat_at = {now} WHERE id = %s"
