@@ -60,6 +60,7 @@ logger = logging.getLogger(__name__)
 # The engine's own tasks wait apart from the project's; every cluster takes them.
 ENGINE_LIST = f"{Conf.PREFIX}/engine"
 REAP_SECONDS = 1.0
+MOST_REAP_SECONDS = 1.5
 # A consumer without a heartbeat for this long may be one that cannot write.
 QUIET_SECONDS = 3.0
 # An opened consumer that no worker has begun after this time is given to another.
@@ -121,6 +122,8 @@ class QueueBroker(ORM):
         self.is_empty = False
         # Since nothing was told in the last wait, and there was nothing to do before it.
         self.is_quiet = False
+        # In the last wait, which was just now.
+        self.was_told = False
         self.listener: Listener | None = None
         self.has_warned = False
         self.counting = Counting()
@@ -193,7 +196,7 @@ class QueueBroker(ORM):
             tasks = [*own, *sessions]
             if not own:
                 self._put_off_the_next_look(time.monotonic() - began)
-            if not tasks and not opened:
+            if not tasks and not opened and not self._is_reaping_due():
                 if self.when_at_rest is not None and self._is_at_rest():
                     self.when_at_rest()
                 self._wait()
@@ -299,8 +302,14 @@ class QueueBroker(ORM):
             if self.get_connection().filter(pk=row.pk, lock=row.lock).update(lock=self.timeout(row))
         ]
 
+    def _is_reaping_due(self) -> bool:
+        # It takes longer than the start of a session, which may have been told.
+        patience = MOST_REAP_SECONDS if self.was_told else REAP_SECONDS
+        return time.monotonic() - self.reaped_at >= patience
+
     def _reap_now_and_then(self) -> None:
-        if time.monotonic() - self.reaped_at < REAP_SECONDS:
+        is_due, self.was_told = self._is_reaping_due(), False
+        if not is_due:
             return
         seconds = settings.ASYNCENGINE_LEASE_SECONDS
         # Ask the database first: if it hangs, heartbeats hang too, and this call hangs with them.
@@ -403,8 +412,9 @@ class QueueBroker(ORM):
         if self.is_busy and select.select(self._wakers(), [], [], BUSY_SECONDS)[0]:
             return
         if self.listener is not None:
-            was_told = self.listener.wait(self._longest_wait(self.listener), self._wakers())
-            self.is_quiet = not was_told and self._is_told_all(self.listener)
+            longest = self._longest_wait(self.listener)
+            self.was_told = self.listener.wait(longest, self._wakers())
+            self.is_quiet = not self.was_told and self._is_told_all(self.listener)
 
     def _is_told_all(self, listener: Listener) -> bool:
         """Whether only a commit that is told brings work."""
