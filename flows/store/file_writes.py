@@ -10,10 +10,11 @@ if sys.platform == "linux":
 
 
 class FileWrites:
-    """Readable for `select` when a file beside the database was written."""
+    """Readable for `select` when the database or a file beside it was written."""
 
     def __init__(self, path: Path) -> None:
-        self._names = {path.name, f"{path.name}-wal"}
+        # The last one is written at the end of a transaction of the hot path.
+        self._names = {path.name, f"{path.name}-wal", f"{path.name}-turn"}
         self._events = INotify(nonblocking=True)
         try:
             # The directory: the log is made anew when the last connection was closed.

@@ -37,6 +37,9 @@ class WriteLock(threading.local):
         try:
             yield
         finally:
+            # Those that watch the file learn that the transaction has ended, see `FileWrites`.
+            with contextlib.suppress(OSError):
+                os.pwrite(self.file.descriptor, b"\n", 0)
             fcntl.flock(self.file.descriptor, fcntl.LOCK_UN)
 
     def _open(self, path: str) -> None:
