@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -24,6 +25,7 @@ from flows.admin.audit_export import csv_lines, json_lines
 from flows.admin.by_role import sees_every_flow
 from flows.admin.display import link, shown_time
 from flows.admin.filters import TimeRangeFilter
+from flows.admin.malformed import is_key
 from flows.models import (
     AlertTarget,
     AlertThresholds,
@@ -175,9 +177,21 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             return queryset, False
         return _containing(search_term.strip(), queryset), False
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Return the list, which knows what its rows are about that is still there."""
+        base: Any = super().get_changelist(request, **kwargs)
+
+        class EntryList(base):
+            def get_results(self, request: HttpRequest) -> None:
+                super().get_results(request)
+                mark_present(self.result_list)
+
+        return EntryList
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
+        mark_present([context["original"]])
         context["diff"] = changes_of(context["original"])
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -218,12 +232,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         return entry.verb
 
     @admin.display(description="target")
-    def target(self, entry: AuditEntry) -> Any:
+    def target(self, entry: Any) -> Any:
         text = f"{entry.kind} {entry.name}".strip()
         model = KINDS.get(entry.kind)
-        if model is None or not entry.target_id or entry.verb == "delete":
-            return text
-        if not site.is_registered(model):
+        if model is None or not entry.is_present or not site.is_registered(model):
             return text
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
         return link(reverse(name, args=[entry.target_id]), text)
@@ -243,6 +255,23 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     def short_reason(self, entry: AuditEntry) -> str:
         line = entry.reason.strip().partition("\n")[0]
         return line if len(line) <= 80 else f"{line[:79]}…"
+
+
+def mark_present(entries: Iterable[Any]) -> None:
+    """Note of each entry whether what it is about is still there: a query for each kind."""
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        ids[entry.kind].add(entry.target_id)
+    present = {
+        (kind, str(pk))
+        for kind, keys in ids.items()
+        if (model := KINDS.get(kind)) is not None
+        for pk in model._base_manager.filter(
+            pk__in=[key for key in keys if is_key(model, key)]
+        ).values_list("pk", flat=True)
+    }
+    for entry in entries:
+        entry.is_present = (entry.kind, entry.target_id) in present
 
 
 def changes_of(entry: AuditEntry) -> Diff:
