@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from unfold.enums import ActionVariant
 
 from flows.access.configuring import scripts_out_of_reach
 from flows.access.rights import flows_with
-from flows.admin.by_role import ByRole, rights_of
+from flows.admin.by_role import ByRole, may_view, rights_of
 from flows.admin.display import link, page_of, shown_time
 from flows.admin.step_rights import StepRights
 from flows.admin.version_restoring import VersionRestoringAdmin
@@ -27,6 +27,7 @@ from flows.models.step_restoring import missing_parts, restore_steps, starts_lef
 from scripts.admin.base import ReadOnlyAdmin, ReadOnlyInline
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.site import register
+from scripts.models import ScriptVersion
 
 MOST_VERSIONS = 20
 
@@ -168,11 +169,15 @@ class StepVersionInline(ReadOnlyInline):
         return True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StepVersion]:
+        # An inline is created for each request.
+        self.request = request
         return super().get_queryset(request).select_related("script_version")
 
     @admin.display(description="script")
     def script(self, step: StepVersion) -> str:
-        return link(page_of(step.script_version), step.script_version)
+        version = step.script_version
+        is_seen = may_view(self.request, ScriptVersion, version)
+        return link(page_of(version), version) if is_seen else str(version)
 
     @admin.display(description="queue")
     def queue_then(self, step: StepVersion) -> str:
@@ -227,7 +232,15 @@ class FlowVersionAdmin(VersionRestoringAdmin, DetailActions, ByRole, ReadOnlyAdm
         if before is not None:
             context["before"] = before
             own = with_steps(FlowVersion.objects.filter(pk=version.pk)).get()
-            context["changes"] = changes_since(before, own)
+            seen = {
+                step.name
+                for step in own.steps.all()
+                if may_view(request, ScriptVersion, step.script_version)
+            }
+            context["changes"] = [
+                each if each.step in seen else replace(each, url="")
+                for each in changes_since(before, own)
+            ]
         context["is_current"] = is_current(version)
         return super().render_change_form(request, context, *args, **kwargs)
 

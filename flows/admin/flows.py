@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
+from django.db.models import Case, Q, QuerySet, When
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -15,7 +15,7 @@ from unfold.decorators import action, display
 
 from flows.access import audit
 from flows.access.rights import flows_with, seen_runs
-from flows.admin.by_role import configures, has_right, may_view, rights_of
+from flows.admin.by_role import configures, has_right, may_view, rights_of, watched_flow_ids
 from flows.admin.configuration import ConfigurationUrls
 from flows.admin.deleted_flows import DeletedFlowsAdmin
 from flows.admin.display import elapsed, first_line, link, list_of, page_of
@@ -141,7 +141,10 @@ class FlowAdmin(
         flows = super().get_queryset(request).prefetch_related("steps")
         if not _is_list(request):
             return flows
-        return flows.annotate(dead=DeadLetter.objects.all().open_in("step__flow_version__flow"))
+        dead = DeadLetter.objects.all().open_in("step__flow_version__flow")
+        watched = watched_flow_ids(request)
+        # None: dead letters are not for users who may only start the flow.
+        return flows.annotate(dead=dead if watched is None else _where(watched, dead))
 
     def get_fieldsets(self, request: HttpRequest, obj: Flow | None = None) -> Any:
         if obj is None:
@@ -240,7 +243,7 @@ class FlowAdmin(
     @display(description="dead letters", ordering="dead")
     def open_dead_letters(self, flow: Any) -> Any:
         if not flow.dead:
-            return 0
+            return "-" if flow.dead is None else 0
         return link(list_of(DeadLetter, flow=flow.name, state="open"), f"{flow.dead:,}")
 
     @bulk_action(
@@ -327,6 +330,10 @@ def _names_to_change(old_name: str, starters: list[Flow]) -> str:
         f"Flows whose scripts may start this one keep that right: {names}. Their code still names"
         f" {old_name}: change it there. Messages that run with older code are refused the start."
     )
+
+
+def _where(flow_ids: tuple[int, ...], value: Any) -> Any:
+    return Case(When(pk__in=flow_ids, then=value), default=None)
 
 
 def _is_list(request: HttpRequest) -> bool:
