@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,7 +37,11 @@ def make_script(name: str, code: str = ECHO, **options: Any) -> Script:
 def make_flow(
     name: str = "flow", codes: list[str] | None = None, threads: int = 4, **queue: Any
 ) -> Flow:
-    """Make a flow with a step for each code: script, queue and step are `<flow>-<position>`."""
+    """Make a flow with a step for each code: script, queue and step are `<flow>-<position>`.
+
+    Without another back-off, what fails is not delivered again while a test looks.
+    """
+    queue = {"backoff_initial": timedelta(minutes=1)} | queue
     flow = Flow.objects.create(name=name)
     for position, code in enumerate([TRAIL] * 3 if codes is None else codes):
         part = f"{name}-{position}"
