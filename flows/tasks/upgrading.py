@@ -19,11 +19,13 @@ from django_q.tasks import async_task
 
 from flows.access import audit
 from flows.models import Flow, FlowVersion, Message, StepVersion
+from flows.plan import step_plan
 from flows.store import store
 from scripts.models import Script
 
 SLICE_SECONDS = 1.0
-BATCH = 1_000
+# The messages in one transaction: their queue is locked meanwhile.
+BATCH = 300
 
 
 def upgrade_waiting(flow: Flow, *, user: Any) -> None:
@@ -108,8 +110,10 @@ def _waiting(queues: set[int], after: UUID | None) -> list[tuple[UUID, int]]:
 
 
 def _move(ids: list[UUID], old: int, new: int) -> bool:
-    """Tell whether one was moved. What a worker or an operator is about to take stays."""
+    """Tell whether one was moved. What an operator is about to take stays."""
     with store().database.transaction():
+        # A claim has room kept behind the step that it takes messages of.
+        store().counters.lock([step_plan(old).queue_id])
         waiting = Message.objects.filter(
             pk__in=ids, step=old, queue__isnull=False, waiting=None, pending_outputs=False
         )

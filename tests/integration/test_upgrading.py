@@ -14,9 +14,12 @@ from django.utils import timezone
 from flows import engine
 from flows.models import AuditEntry, DeadLetter, Flow, Message, Queue, Run, Step, StepRun
 from flows.monitoring.conservation import check
+from flows.store import store
 from flows.tasks import upgrading
-from tests.builders import ECHO, make_flow, make_script, work, work_until_idle
+from tests.builders import ECHO, make_flow, make_script, open_lease, work, work_until_idle
 from tests.integration.api.helpers import work_tasks
+from tests.interleaving import Turn, interleave
+from tests.side_by_side import side_by_side
 
 pytestmark = pytest.mark.django_db
 
@@ -193,6 +196,39 @@ def test_a_second_upgrade_takes_up_what_the_first_has_moved_meanwhile(flow):
     work_until_idle(flow)
 
     assert seen(run)[0] == "third"
+
+
+def with_another_step(flow: Flow, position: int, name: str) -> None:
+    for step in flow.steps.filter(position__gte=position).order_by("-position"):
+        step.position += 1
+        step.save()
+    script, queue = make_script(name, ECHO), Queue.objects.create(name=name)
+    Step.objects.create(flow=flow, position=position, name=name, script=script, queue=queue)
+
+
+@side_by_side
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_beside_it_has_room_kept_where_its_message_goes():
+    flow = make_flow(codes=[ECHO, ECHO])
+    start(flow)
+    with_another_step(flow, 1, "between")
+    version = flow.make_version()
+    lease = open_lease("flow-0")
+
+    def move(turn: Turn) -> None:
+        with transaction.atomic():
+            upgrading.go_on(version.pk, None, False)
+            turn()
+
+    def claim(turn: Turn) -> None:
+        store().claim(lease, lambda plan, threads: 1)
+
+    assert interleave(iter([0, 1]), move, claim) == []
+    assert [fault for checked in check() for fault in checked.faults()] == []
+    store().close(lease)
+    work_until_idle(flow)
+    assert Run.objects.get().status == Run.Status.COMPLETED
+    assert [fault for checked in check() for fault in checked.faults()] == []
 
 
 def test_branches_of_a_run_go_on_with_the_new_version_and_come_together():
