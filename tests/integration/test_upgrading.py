@@ -231,6 +231,27 @@ def test_a_claim_beside_it_has_room_kept_where_its_message_goes():
     assert [fault for checked in check() for fault in checked.faults()] == []
 
 
+def test_branches_whose_joins_are_others_finish_on_their_version():
+    fan_out = "def run(message, context):\n    return [{'payload': each} for each in range(3)]\n"
+    collect = "def run(message, context):\n    return {'payload': {'seen': message['payload']}}\n"
+    flow = make_flow(codes=[fan_out, ECHO, collect])
+    flow.steps.filter(position=2).update(join=True)
+    run = start(flow)
+    work("flow-0")
+    lease = open_lease("flow-1")
+    assert len(store().claim(lease, lambda plan, threads: 1)) == 1
+
+    flow.steps.filter(position=2).update(join=False)
+    with transaction.atomic():
+        upgrading.upgrade_waiting(flow, user=None)
+    work_tasks()
+    store().close(lease)
+    work_until_idle(flow)
+
+    assert sorted(seen(run)) == [0, 1, 2]
+    assert StepRun.objects.filter(step__name="flow-2").count() == 1
+
+
 def test_branches_of_a_run_go_on_with_the_new_version_and_come_together():
     fan_out = "def run(message, context):\n    return [{'payload': each} for each in range(3)]\n"
     collect = "def run(message, context):\n    return {'payload': {'seen': message['payload']}}\n"
