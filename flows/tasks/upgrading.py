@@ -1,9 +1,10 @@
 """Move messages that wait to the newest version of their flow, as a user has chosen at a save.
 
-A message goes to the step of the same name, where that has the same queue. Others finish on their
-version: those that a worker has, those whose script waits or whose outputs wait for room, and those
-whose step is gone, has another queue, or has become the first one or is it no more. A branch goes
-on where the steps and joins behind it are the same as before.
+A message goes to the step of the same name, where that has the same queue, and its run has the new
+version then. Others finish on their version: those that a worker has, those whose script waits or
+whose outputs wait for room, and those whose step is gone, has another queue, or has become the
+first one or is it no more. A branch goes on where the steps and joins behind it are the same as
+before; its run keeps its version, for other branches may be anywhere.
 
 A task works for about a second and queues the next. One that is lost and begins again finds the
 messages that are left.
@@ -21,7 +22,7 @@ from django.db.models import Q
 from django_q.tasks import async_task
 
 from flows.access import audit
-from flows.models import Flow, FlowVersion, Message, StepVersion
+from flows.models import Flow, FlowVersion, Message, Run, StepVersion
 from flows.plan import step_plan
 from flows.store import store
 from scripts.models import Script
@@ -81,7 +82,7 @@ def go_on(version_id: int, after: UUID | None, moved: bool) -> None:
         for pk, step_id, is_branch in rows:
             by_step[step_id, is_branch].append(pk)
         for old in sorted(by_step.keys() & targets.keys()):
-            moved |= _move(by_step[old], old, targets[old])
+            moved |= _move(by_step[old], old, targets[old], version)
         if len(rows) == BATCH:
             after = rows[-1][0]
         elif moved:
@@ -135,9 +136,9 @@ def _waiting(queues: set[int], after: UUID | None) -> list[tuple[UUID, int, bool
     return list(messages.annotate(is_branch=Q(branch__gt="")).values_list(*COLUMNS)[:BATCH])
 
 
-def _move(ids: list[UUID], old: Place, new: int) -> bool:
+def _move(ids: list[UUID], old: Place, new: int, version: FlowVersion) -> bool:
     """Tell whether one was moved. What an operator is about to take stays."""
-    step_id, _ = old
+    step_id, is_branch = old
     with store().database.transaction():
         # A claim has room kept behind the step that it takes messages of.
         store().counters.lock([step_plan(step_id).queue_id])
@@ -145,6 +146,8 @@ def _move(ids: list[UUID], old: Place, new: int) -> bool:
             pk__in=ids, step=step_id, queue__isnull=False, waiting=None, pending_outputs=False
         )
         free = waiting.select_for_update(skip_locked=True, of=("self",))
-        found = list(free.values_list("pk", flat=True))
+        found = dict(free.values_list("pk", "run_id"))
         Message.objects.filter(pk__in=found).update(step=new)
+        if not is_branch:
+            Run.objects.filter(pk__in=found.values()).update(flow_version=version)
     return bool(found)

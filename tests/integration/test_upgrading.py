@@ -14,6 +14,7 @@ from django.utils import timezone
 from flows import engine
 from flows.models import AuditEntry, DeadLetter, Flow, Message, Queue, Run, Step, StepRun
 from flows.monitoring.conservation import check
+from flows.monitoring.trace import trace
 from flows.store import store
 from flows.tasks import upgrading
 from tests.builders import ECHO, make_flow, make_script, open_lease, work, work_until_idle
@@ -204,6 +205,26 @@ def with_another_step(flow: Flow, position: int, name: str) -> None:
         step.save()
     script, queue = make_script(name, ECHO), Queue.objects.create(name=name)
     Step.objects.create(flow=flow, position=position, name=name, script=script, queue=queue)
+
+
+def test_a_run_has_the_version_with_which_it_goes_on_and_all_its_steps():
+    flow = make_flow(codes=[ECHO, ECHO])
+    run = start(flow)
+    with_another_step(flow, 2, "last")
+    with transaction.atomic():
+        upgrading.upgrade_waiting(flow, user=None)
+
+    work_tasks()
+    work_until_idle(flow)
+
+    shown = trace(Run.objects.get(pk=run))
+    assert [(each["name"], each["status"]) for each in shown["steps"]] == [
+        ("flow-0", "COMPLETED"),
+        ("flow-1", "COMPLETED"),
+        ("last", "COMPLETED"),
+    ]
+    assert shown["flowVersion"] == 2
+    assert [fault for checked in check() for fault in checked.faults()] == []
 
 
 @side_by_side
