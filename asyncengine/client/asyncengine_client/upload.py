@@ -44,9 +44,7 @@ class Upload:
         self, source: Source, has_keys: bool, patience: float, progress: Progress | None
     ) -> None:
         if isinstance(source, str | bytes):
-            raise TypeError(
-                f"The source of a batch is a list of payloads or Path({source[:80]!r})."
-            )
+            raise TypeError("The source of a batch is a list of payloads; a file is a Path.")
         self.done = BatchStarted(accepted=0, rejectedCount=0, rejected=[], correlationIds=[])
         self._source, self._has_keys, self._progress = source, has_keys, progress
         self._first, self._patience = 1, patience
