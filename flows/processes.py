@@ -1,7 +1,9 @@
-"""Processes of this machine: their name, which ones are alive, and how they end with a parent."""
+"""Processes of this machine: their name, which ones are alive, how they end, and their memory."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import socket
 import sys
@@ -74,3 +76,11 @@ def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when its parent has died. Linux only."""
     if sys.platform == "linux":
         sandbox.die_with_parent(parent)
+
+
+def give_memory_back() -> None:
+    """Give freed memory back to the system; the allocator of glibc would keep most of it."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

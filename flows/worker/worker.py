@@ -10,10 +10,9 @@ from django.conf import settings
 from django.db import connection
 
 from flows.errors import LeaseLost
-from flows.processes import this_machine
+from flows.processes import give_memory_back, this_machine
 from flows.store import Lease, Owner, store
 from flows.store.troubles import DATABASE_ERRORS, trouble_of
-from flows.worker.memory import LARGE_BYTES, give_back
 from flows.worker.own_cluster import own_reach
 from flows.worker.session import Session
 from flows.worker.this_worker import this_worker
@@ -24,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # How often a busy worker looks for a consumer that the broker has opened for its cluster.
 ADOPT_SECONDS = 0.05
+# What it has had at once before it gives memory back, which takes time.
+LARGE_BYTES = 4 * 1024 * 1024
 
 
 def consume(consumer_id: int, cluster: str) -> None:
@@ -73,7 +74,7 @@ class Worker:
                 session.forget()
             this_worker.measuring.send()
             if self.most_bytes > LARGE_BYTES:
-                give_back()
+                give_memory_back()
             self.hosts.watch_idle_hosts()
 
     def begin(self, consumer_id: int) -> None:
