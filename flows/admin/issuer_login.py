@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from django.conf import settings
@@ -18,11 +19,13 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from flows.identity.code_flow import Begun, begin, finish
 from flows.identity.errors import IssuerUnavailable, LoginFailed, TokenRefused, UserRefused
 from flows.identity.options import Options, options
 from flows.identity.users import user_of
 from scripts.admin.site import site
+
+if TYPE_CHECKING:
+    from flows.identity.code_flow import Begun
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,9 @@ def way_in(request: HttpRequest) -> dict[str, str] | None:
 @require_safe
 def begin_login(request: HttpRequest) -> HttpResponse:
     """Lead the browser to the issuer."""
+    # Late, with the libraries of the flow: most installations have no issuer.
+    from flows.identity.code_flow import begin
+
     current = _configured()
     try:
         url, begun = begin(current, _callback(request))
@@ -79,6 +85,8 @@ def begin_login(request: HttpRequest) -> HttpResponse:
 @require_safe
 def finish_login(request: HttpRequest) -> HttpResponse:
     """Log the user in that comes back from the issuer."""
+    from flows.identity.code_flow import finish
+
     current = _configured()
     try:
         begun, place = _begun(request)
@@ -112,6 +120,8 @@ def _configured() -> Options:
 
 
 def _begun(request: HttpRequest) -> tuple[Begun, str]:
+    from flows.identity.code_flow import Begun
+
     try:
         kept = signing.loads(request.COOKIES.get(COOKIE, ""), salt=SALT, max_age=BEGUN_SECONDS)
     except signing.BadSignature as error:

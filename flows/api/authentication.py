@@ -27,10 +27,9 @@ from flows.access.token_uses import token_uses
 from flows.access.users_by_key import users_of_identities, users_of_tokens
 from flows.api.errors import Problem
 from flows.api.logins import failed_logins
+from flows.identity.claims import Claims, looks_like_token
 from flows.identity.errors import IssuerUnavailable, TokenRefused, UserRefused
-from flows.identity.jwts import Claims, looks_like_one
 from flows.identity.options import options
-from flows.identity.provider import provider
 from flows.identity.users import user_of
 from flows.models import ExternalIdentity
 from flows.models.users import all_users, user_named, user_with_password
@@ -127,7 +126,7 @@ class IssuerAuthentication(authentication.BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[AbstractBaseUser, IssuedToken] | None:
         scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
         token = token.strip()
-        if scheme.lower() != "bearer" or not looks_like_one(token) or not is_taken():
+        if scheme.lower() != "bearer" or not looks_like_token(token) or not is_taken():
             return None
         digest = _digest(token.encode(errors="replace"))
         issued: IssuedToken | None = self.good.get(digest)
@@ -144,6 +143,9 @@ class IssuerAuthentication(authentication.BaseAuthentication):
         return users_of_identities([issued.identity]).get(issued.identity)
 
     def _verified(self, token: str) -> tuple[AbstractBaseUser, IssuedToken]:
+        # Late, with the libraries that ask and verify: most installations have no issuer.
+        from flows.identity.provider import provider
+
         current = options()
         try:
             claims = provider(current.issuer).verified(token, current.audience)

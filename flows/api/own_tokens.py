@@ -26,7 +26,7 @@ from flows.api.openapi.schemas import TOKEN_REQUEST
 from flows.api.openapi.token_operations import ADD_TOKEN, LIST_TOKENS, REMOVE_TOKEN, WHO_AM_I
 from flows.api.pages import PAGE_PARAMETERS, Order, page_of_rows
 from flows.api.view import ApiView, json_response, no_content
-from flows.identity.jwts import Claims
+from flows.identity.claims import Claims
 from flows.identity.users import is_external
 from flows.models import Flow
 from flows.monitoring.times import rfc3339

@@ -11,9 +11,9 @@ import httpx
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.client import OAuth2Client
 
+from flows.identity.claims import Claims
 from flows.identity.errors import IssuerUnavailable, LoginFailed, TokenRefused
 from flows.identity.fetching import client
-from flows.identity.jwts import Claims
 from flows.identity.options import Options
 from flows.identity.provider import Provider, provider
 from flows.identity.users import first_name, has_claim

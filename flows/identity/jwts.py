@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import jwt
 
+from flows.identity.claims import LEEWAY_SECONDS, Claims
 from flows.identity.errors import TokenRefused
 
 Key = Mapping[str, Any]
@@ -22,34 +22,11 @@ ALGORITHMS = frozenset(
 KINDS = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 # As RFC 9068 calls access tokens, and as others do. Tokens for other uses name another type.
 TYPES = frozenset({"", "jwt", "application/jwt", "at+jwt", "application/at+jwt"})
-# How far the clocks of the issuer and of this machine may differ.
-LEEWAY_SECONDS = 60
 LONGEST = 16 * 1024
 LONGEST_SUBJECT = 255
 # Three parts in base64url, without the padding that one decoder takes and another one does not.
 SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a verified token says. Times are seconds since 1970."""
-
-    issuer: str
-    subject: str
-    issued_at: float
-    expires_at: float
-    all: Mapping[str, Any]
-
-    @property
-    def valid_until(self) -> float:
-        """When the token is refused here."""
-        return self.expires_at + LEEWAY_SECONDS
-
-
-def looks_like_one(text: str) -> bool:
-    """Say whether it may be such a token: others have no dots."""
-    return text.count(".") == 2
 
 
 def header_of(token: str) -> dict[str, Any]:

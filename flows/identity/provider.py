@@ -12,9 +12,10 @@ from functools import lru_cache
 from threading import BoundedSemaphore, Lock, Thread
 from typing import Any
 
+from flows.identity.claims import Claims
 from flows.identity.errors import IssuerUnavailable, TokenRefused
 from flows.identity.fetching import LIMIT_SECONDS, endpoint, fetched
-from flows.identity.jwts import Claims, Key, header_of, keys_for, verified
+from flows.identity.jwts import Key, header_of, keys_for, verified
 from flows.identity.options import discovery_url, is_safe
 
 logger = logging.getLogger(__name__)

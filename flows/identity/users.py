@@ -18,8 +18,8 @@ from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import IntegrityError, transaction
 
 from flows.access import audit
+from flows.identity.claims import Claims
 from flows.identity.errors import UserRefused
-from flows.identity.jwts import Claims
 from flows.identity.options import Options
 from flows.models import ExternalIdentity
 from flows.models.users import all_users, user_name_field

@@ -14,15 +14,18 @@ from django.urls import get_resolver
 
 from scripts.host.forks import prepare_for_forks
 
-# Libraries that import others where these are installed, for commands, tests and pages that the
-# engine does not have: a tenth of what is loaded.
-_WITHOUT_MORE = ("httpx", "rest_framework.compat")
-_MORE = ("markdown", "pygments", "requests", "rich")
+# Libraries that import others where these are installed, for commands, tests, pages and fields that
+# the engine does not have: a tenth of what is loaded.
+_WITHOUT_MORE = ("rest_framework.compat", "unfold.overrides", "django.test.utils")
+_MORE = ("jinja2", "markdown", "pygments", "requests", "rich")
+# Brings along the library of PostgreSQL.
+_POSTGRESQL_FIELDS = "django.contrib.postgres.fields"
 
 
 def load_web() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
-    with _missing(_MORE):
+    has_postgresql = any(each.vendor == "postgresql" for each in connections.all())
+    with _missing(_MORE if has_postgresql else (*_MORE, _POSTGRESQL_FIELDS)):
         for name in _WITHOUT_MORE:
             import_module(name)
     django.setup()

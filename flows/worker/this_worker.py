@@ -19,6 +19,7 @@ from scripts.host.sandbox import SCRIPT_UIDS
 from scripts.pool.host_pool import HostPool
 from scripts.pool.zygote_client import SharedZygote
 from scripts.protocol.services import START_SERVICE, Service
+from scripts.services.engine import engine_services
 
 
 class Draining(Protocol):
@@ -74,9 +75,6 @@ class ThisWorker:
 
 
 def _services() -> Mapping[str, Service]:
-    # Their HTTP client takes memory that a worker whose scripts ask for nothing can do without.
-    from scripts.services.engine import engine_services
-
     return {**engine_services(), START_SERVICE: StartService()}
 
 

@@ -27,13 +27,15 @@ from scripts.protocol.services import (
 )
 from scripts.services.database import let_go, read_patiently
 from scripts.services.flow_states import FlowStates
-from scripts.services.outside_calls import OutsideCalls
 from scripts.services.shared_values import SharedValues
-from scripts.services.signatures import Signatures
 from scripts.services.tables import TableFiles
 
 
 def engine_services() -> dict[str, Service]:
+    # Late, with the libraries of calls and signatures: most processes make none.
+    from scripts.services.outside_calls import OutsideCalls
+    from scripts.services.signatures import Signatures
+
     secrets = SecretService()
     # For the engine itself, which gives no script the value.
     keys = SecretService(for_scripts=False)

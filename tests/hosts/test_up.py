@@ -33,16 +33,46 @@ def test_the_web_server_finds_the_callers_modules_and_the_project(
     assert "" not in environment["PYTHONPATH"].split(os.pathsep)
 
 
-def test_what_is_loaded_for_the_forks_leaves_out_what_others_need_alone():
-    program = (
-        "import sys; from flows.up.loading import load_all; load_all()\n"
-        "more = {'markdown', 'pygments', 'requests', 'rich'}\n"
-        "assert not more & set(sys.modules), more & set(sys.modules)\n"
-        "import pygments, requests\n"
-        "from flows.documentation import rendering\n"
-    )
+# Those that other databases, outside calls, signatures, logins at an issuer, Django's tasks and
+# tests need, and what these bring along.
+LEFT_OUT = {
+    *("authlib", "cryptography.x509", "django_tasks", "django.contrib.sitemaps", "h11", "httpcore"),
+    *("httpx", "jinja2", "jwt", "markdown", "psycopg", "pygments", "requests", "rich"),
+}
+LOADED = f"""
+import sys
+from flows.up.loading import load_all
+load_all()
+from flows.management.commands.qcluster import make_flows_of_tasks
+make_flows_of_tasks()
+assert not {LEFT_OUT!r} & set(sys.modules), {LEFT_OUT!r} & set(sys.modules)
 
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+import django.contrib.postgres.fields, jinja2, pygments, requests
+from flows.documentation import rendering
+from rest_framework.compat import postgres_fields
+assert postgres_fields is None
+"""
+
+
+def test_what_is_loaded_for_the_forks_leaves_out_what_others_need_alone(tmp_path: Path):
+    environment = os.environ | {"DATABASE_URL": f"sqlite:///{tmp_path}/db.sqlite3"}
+
+    subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, env=environment, check=True)
+
+
+def test_an_installation_on_postgresql_has_its_fields_in_the_api_and_on_pages():
+    program = (
+        "from flows.up.loading import load_all; load_all()\n"
+        "from django.contrib.postgres.fields import ArrayField\n"
+        "from rest_framework.compat import postgres_fields\n"
+        "from unfold.overrides import FORMFIELD_OVERRIDES\n"
+        "assert postgres_fields.ArrayField is ArrayField\n"
+        "assert ArrayField in FORMFIELD_OVERRIDES\n"
+    )
+    # Nothing connects to it.
+    environment = os.environ | {"DATABASE_URL": "postgres://engine@127.0.0.1:1/none"}
+
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
 
 
 def test_a_connection_that_a_project_opens_as_it_is_loaded_is_closed_before_the_forks(

@@ -3,6 +3,7 @@ import os
 import sys
 from typing import Any
 
+from django.conf import global_settings, settings
 from django.core.management.base import CommandError
 from django.db import connection
 from django_q.conf import Conf
@@ -48,6 +49,9 @@ class Command(QClusterCommand):
 
 def make_flows_of_tasks() -> None:
     """Make the flows of Django's tasks; where that fails, the first task makes its own."""
+    # The framework takes memory in each process of the cluster.
+    if getattr(settings, "TASKS", None) == getattr(global_settings, "TASKS", None):
+        return
     try:
         from flows.tasks_backend import make_flows
     except ImportError:

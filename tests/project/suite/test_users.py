@@ -23,8 +23,8 @@ from flows.access.administrator import NoAdministrator, make_administrator
 from flows.access.tokens import tokens_of
 from flows.api.authentication import users_of_identities
 from flows.errors import IdempotencyConflict
+from flows.identity.claims import Claims
 from flows.identity.errors import UserRefused
-from flows.identity.jwts import Claims
 from flows.identity.options import options
 from flows.identity.users import user_of
 from flows.models import DeadLetter, Reprocessing, Run
