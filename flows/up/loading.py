@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 
 import django
@@ -20,9 +21,13 @@ _WITHOUT_MORE = ("rest_framework.compat", "unfold.overrides", "django.test.utils
 _MORE = ("jinja2", "markdown", "pygments", "requests", "rich")
 # Brings along the library of PostgreSQL.
 _POSTGRESQL_FIELDS = "django.contrib.postgres.fields"
+# Python adapts code that has run eight times.
+_ADAPTED_AFTER = 10
 
 
+@cache
 def load_web() -> None:
+    """Load the web server, where the process that this one is forked from has not."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "asyncengine.settings")
     has_postgresql = any(each.vendor == "postgresql" for each in connections.all())
     with _missing(_MORE if has_postgresql else (*_MORE, _POSTGRESQL_FIELDS)):
@@ -37,6 +42,7 @@ def load_web() -> None:
     from flows.store import store
 
     _ = store()
+    _make_queries()
     # What a project reads as it is loaded opens one, and all forks would talk on it.
     connections.close_all()
     prepare_for_forks()
@@ -48,6 +54,23 @@ def load_all() -> None:
     for name in ("flows.management.commands.qcluster", "flows.worker.worker"):
         import_module(name)
     prepare_for_forks()
+
+
+def _make_queries() -> None:
+    """Have Python adapt the code that makes queries, as it does when code has run some times.
+
+    It writes to the code, so each process would copy the pages of it. Nothing is asked.
+    """
+    from flows.models import Flow, Queue, Step
+
+    for _ in range(_ADAPTED_AFTER):
+        for rows in (
+            Flow.objects.filter(steps__queue__name=""),
+            Queue.objects.filter(pk=1),
+            Step.objects.filter(flow__name="", queue__size__lt=1).select_related("flow"),
+        ):
+            rows = rows.filter(pk__lt=2).exclude(pk__in=[1, 2])
+            _ = str(rows.query), str(rows.order_by("pk").values_list("pk")[:1].query)
 
 
 @contextmanager

@@ -75,6 +75,20 @@ def test_an_installation_on_postgresql_has_its_fields_in_the_api_and_on_pages():
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True)
 
 
+def test_the_code_that_makes_queries_is_adapted_before_the_forks():
+    program = (
+        "import dis\n"
+        "from flows.up.loading import load_all; load_all()\n"
+        "from django.db.models.sql.query import Query\n"
+        "def names(adaptive):\n"
+        "    return [each.opname for each in dis.get_instructions(Query.build_filter,"
+        " adaptive=adaptive)]\n"
+        "assert names(True) != names(False)\n"
+    )
+
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
 def test_a_connection_that_a_project_opens_as_it_is_loaded_is_closed_before_the_forks(
     tmp_path: Path,
 ):
