@@ -110,8 +110,10 @@ def _about(request: Request, started: engine.Started, response: HttpResponse) ->
 
 def _start(view: ApiView, request: Request, name: str | None) -> Stored:
     options = start_options(view)
-    plan = runnable_plan(request.user, name)
+    plan = startable_plan(request.user, name)
     key = idempotency_key(request)
+    if key is None:
+        plan.require_runnable()
     body = json_body(request._request)
     rates = rates_of(plan, request.user)
     is_plain = not request.query_params.keys() - {"flowName"}
@@ -157,12 +159,18 @@ def runnable_plan(user: Caller, name: str | None) -> FlowPlan:
 
     Raises Problem, UnknownFlow and FlowNotRunnable.
     """
+    plan = startable_plan(user, name)
+    plan.require_runnable()
+    return plan
+
+
+def startable_plan(user: Caller, name: str | None) -> FlowPlan:
+    """Return the plan of a flow that the user may start. Raises Problem and UnknownFlow."""
     if not name or not name.strip():
         raise Problem.of_parameter("flowName", "is missing or empty")
     plan = flow_plan(name)
     if not may(user, Right.START, plan.flow_id):
         raise Problem("no-role", f"None of your roles may start the flow {plan.name!r}.")
-    plan.require_runnable()
     return plan
 
 

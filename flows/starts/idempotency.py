@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
+from flows.errors import PayloadInvalid
 from flows.message.digest import is_of_request
 from flows.message.envelope import wrap
 from flows.models import IdempotencyKey, Run
 from flows.models.message import DEFAULT_PRIORITY
 from flows.models.users import caller_of
 from flows.options import IDEMPOTENCY_KEY_AGE, RunOptions
-from flows.plan import keys_of
+from flows.plan import FlowPlan, keys_of
 from flows.starts.conflict import Asked, conflict
-from flows.starts.new_run import require_time_left
+from flows.starts.new_run import Payload, as_text, require_time_left
 from flows.starts.rates import within_rates
 from flows.starts.started import Started
 from flows.store import NewRun, store
@@ -64,7 +66,7 @@ def start_once(
     )
     key.created_at = store().database.now()
     same_key.filter(created_at__lt=key.created_at - IDEMPOTENCY_KEY_AGE).delete()
-    if known := _known_start(same_key, run, key):
+    if known := _stored_start(same_key, run, key):
         return known
     require_time_left(run)
     try:
@@ -73,10 +75,35 @@ def start_once(
             key.save(force_insert=True)
     except IntegrityError:
         # Another call with the same key was faster. Its run is the answer.
-        if known := _known_start(same_key, run, key):
+        if known := _stored_start(same_key, run, key):
             return known
         raise
     return Started(run.correlation_id, run.flow_name)
+
+
+def known_start(
+    plan: FlowPlan, payload: Payload, user_id: Any, key: str, options: RunOptions
+) -> Started | None:
+    """Find the run that a caller's key has from the same request to start a flow.
+
+    For a request that would be refused by now: the first one may have been stored before the flow
+    was changed, and its answer lost.
+    """
+    since = store().database.now() - IDEMPOTENCY_KEY_AGE
+    of_flow = keys_of(plan.name, plan.flow_version_id)
+    same_key = IdempotencyKey.objects.filter(of_flow, caller=caller_of(user_id), key=key)
+    known = same_key.filter(created_at__gte=since).first()
+    if known is None:
+        return None
+    try:
+        body = wrap(known.run_id, as_text(payload))
+        digest = Asked(body, options).digest()
+    except (PayloadInvalid, ValueError):
+        # What cannot be read was never stored.
+        return None
+    if not is_of_request(known.body_digest, digest, body):
+        return None
+    return Started(known.run_id, plan.name, repeated=True)
 
 
 def known_repeat(
@@ -108,7 +135,7 @@ def known_repeat(
     return Started(known.run_id, name, repeated=True)
 
 
-def _known_start(
+def _stored_start(
     same_key: QuerySet[IdempotencyKey], run: NewRun, key: IdempotencyKey
 ) -> Started | None:
     known = same_key.first()

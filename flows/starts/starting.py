@@ -11,13 +11,19 @@ from uuid import UUID
 
 from django.db import IntegrityError
 
-from flows.errors import CommitInDoubt, PayloadInvalid
+from flows.errors import (
+    CallbackRefused,
+    CommitInDoubt,
+    FlowNotRunnable,
+    PayloadInvalid,
+    PayloadNotChecked,
+)
 from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
 from flows.options import RunOptions, checked_options
 from flows.plan import FlowPlan
 from flows.starts.doubt import settling
-from flows.starts.idempotency import key_of, start_once
+from flows.starts.idempotency import key_of, known_start, start_once
 from flows.starts.new_run import (
     Payload,
     deadline_at,
@@ -33,6 +39,8 @@ from flows.store import NewRun, StartRate, store
 if TYPE_CHECKING:
     from flows.access.rights import Caller
 
+# What a flow that was changed refuses, though it took the same before.
+REFUSALS = (CallbackRefused, FlowNotRunnable, PayloadInvalid, PayloadNotChecked)
 # After this number of payloads the room in the queue is checked again.
 PAYLOADS_READ_AHEAD = 100
 
@@ -54,8 +62,8 @@ def start(
 
     Waiting messages of a higher priority go first, 0 to 9. Before `start_at` the run waits; it is
     cancelled if it has not ended by the deadline, a time or a duration from now. The address of the
-    callback is told its end. An idempotency key belongs to the user and the flow. The start counts
-    in `rates`; a repeat does not.
+    callback is told its end. An idempotency key belongs to the user and the flow; a repeat gives
+    its run whatever the flow takes by now. The start counts in `rates`; a repeat does not.
 
     The flow is given by its name, or by its plan if the caller has just looked it up. Bytes are
     taken as JSON text and travel unchanged, with the digits of their numbers.
@@ -65,17 +73,25 @@ def start(
     """
     options = checked_options(priority, start_at, idempotency_key, labels, deadline, callback_url)
     plan = plan_of(flow)
-    run = new_run(
-        plan,
-        payload,
-        user,
-        options.priority,
-        delayed_until(start_at),
-        labels=options.labels,
-        deadline=deadline_at(deadline),
-        callback_url=options.callback_url,
-        rates=rates,
-    )
+    try:
+        run = new_run(
+            plan,
+            payload,
+            user,
+            options.priority,
+            delayed_until(start_at),
+            labels=options.labels,
+            deadline=deadline_at(deadline),
+            callback_url=options.callback_url,
+            rates=rates,
+        )
+    except REFUSALS as refusal:
+        if idempotency_key is None:
+            raise
+        known = known_start(plan, payload, user and user.pk, idempotency_key, options)
+        if known is None:
+            raise refusal
+        return known
     key = None if idempotency_key is None else key_of(run, idempotency_key, options)
     return start_run(run, key)
 

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from flows.api import start
-from flows.models import Message, Queue, Right, Run
+from flows.models import Flow, Message, Queue, Right, Run
 from flows.monitoring.times import rfc3339
 from tests.integration.api.helpers import assert_problem, basic, client_of, grant, make_loan_flow
 
@@ -385,6 +385,38 @@ def test_same_idempotency_key_answers_with_the_same_run(post, user, flow):
     assert first.json() == second.json()
     assert "Idempotent-Replayed" not in first
     assert second["Idempotent-Replayed"] == "true"
+    assert Run.objects.count() == 1
+
+
+def refuse_the_payload(flow: Flow) -> None:
+    script = flow.steps.earliest("position").script
+    script.input_schema = {"required": ["name"]}
+    script.save()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda flow: Flow.objects.update(active=False),
+        lambda flow: flow.steps.all().delete(),
+        refuse_the_payload,
+    ],
+    ids=["the flow is not active", "it has no steps", "its script takes another payload"],
+)
+def test_a_repeat_gives_its_run_whatever_the_flow_takes_by_now(post, user, flow, change):
+    grant(user, Right.START, flow)
+    key = {"Idempotency-Key": "order 17"}
+    first = post(headers=key)
+    change(flow)
+
+    again = post(headers=key)
+
+    assert again.status_code == 202, again.content
+    assert again.json()["correlationId"] == first.json()["correlationId"]
+    assert again["Idempotent-Replayed"] == "true"
+    others = [(b'{"amount": 6}', "order 17"), (b'{"amount": 5}', "order 18"), (b"{", "order 17")]
+    for body, name in others:
+        assert post(body=body, headers={"Idempotency-Key": name}).status_code in (400, 409)
     assert Run.objects.count() == 1
 
 
