@@ -43,6 +43,7 @@ from flows.tasks.upgrading import upgrade_waiting
 from scripts.admin.confirmation import CONFIRMED, wants_upgrade
 from scripts.admin.conflicts import CONFLICT, OUTCOME, SEEN, ConflictAdmin, last_change
 from scripts.admin.dialogs import is_part
+from scripts.admin.diff import diff_of_fields
 from scripts.admin.site import site
 from scripts.admin.trial_page import FIRST_CODE
 from scripts.models import Script
@@ -382,7 +383,13 @@ def save(request: HttpRequest, pane: Pane) -> tuple[dict[str, Any], str]:
         if not is_valid:
             return {**_shown(pane), "form": form, "seen_state": seen or digest}, REFUSED
         if CONFIRMED not in request.POST and (impact := _impact(request, pane, stored, form)):
-            return {**_shown(pane), "form": form, "seen_state": digest, "impact": impact}, REFUSED
+            found = pane.conflicts.differences(stored, form)
+            diff = diff_of_fields(
+                {each.label: each.stored for each in found},
+                {each.label: each.mine for each in found},
+            )
+            asked = {"seen_state": digest, "impact": impact, "diff": diff}
+            return {**_shown(pane), "form": form, **asked}, REFUSED
         _save(request, pane, form)
     return {**_shown(replace(pane, obj=_fresh(pane.obj))), "is_saved": True}, SAVED
 

@@ -36,6 +36,8 @@ KEPT_VERSION = (
     "Runs under way finish on the version that they started with. Runs that start after the save"
     " have the new one."
 )
+# Where the user chooses what becomes of runs under way.
+NEW_STARTS = "Runs that start after the save have the new version."
 AT_ONCE = "It counts at once, also for the messages that wait."
 
 OF_FLOW = frozenset(
@@ -113,6 +115,13 @@ class Impact:
     def offers_upgrade(self) -> bool:
         """Whether runs under way can go on with the version that it makes."""
         return self.makes_version and bool(self.under_way or self.waiting)
+
+    @property
+    def notes_beside_choice(self) -> list[str]:
+        """The sentences for a page that has the choice, where there is one."""
+        if not self.offers_upgrade:
+            return self.notes
+        return [NEW_STARTS if note == KEPT_VERSION else note for note in self.notes]
 
     @property
     def under_way(self) -> int:

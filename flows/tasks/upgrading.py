@@ -2,9 +2,9 @@
 
 A message goes to the step of the same name, where that has the same queue, and its run has the new
 version then. Others finish on their version: those that a worker has, those whose script waits or
-whose outputs wait for room, and those whose step is gone, has another queue, or has become the
-first one or is it no more. A branch goes on where the steps and joins behind it are the same as
-before; its run keeps its version, for other branches may be anywhere.
+whose outputs wait for room, and those whose step is gone or has another queue, or other steps and
+joins before it: a step would run twice or never. A branch goes on where those behind it are the
+same as before, too; its run keeps its version, for other branches may be anywhere.
 
 A task works for about a second and queues the next. One that is lost and begins again finds the
 messages that are left.
@@ -23,6 +23,7 @@ from django_q.tasks import async_task
 
 from flows.access import audit
 from flows.models import Flow, FlowVersion, Message, Run, StepVersion
+from flows.models.users import all_users
 from flows.plan import step_plan
 from flows.store import store
 from scripts.models import Script
@@ -34,10 +35,10 @@ COLUMNS = ("pk", "step_id", "is_branch")
 
 # Where messages wait: their step, and whether they are branches of their runs.
 Place = tuple[int, bool]
-# The name of a step, its queue, and whether it is the first one.
-Key = tuple[str, int, bool]
-# The names of the steps behind one, and whether they are joins.
-Ahead = list[tuple[str, bool]]
+# The names of steps that follow each other, and whether they are joins.
+Path = tuple[tuple[str, bool], ...]
+# The queue of a step, and the steps up to it.
+Key = tuple[int, Path]
 
 
 def upgrade_waiting(flow: Flow, *, user: Any) -> None:
@@ -46,10 +47,8 @@ def upgrade_waiting(flow: Flow, *, user: Any) -> None:
     The caller has saved the flow or a script of it, in the transaction that is open.
     """
     version = flow.make_version(user)
-    if not _older(version).exists():
-        return
-    audit.record("upgrade", flow, after={"version": version.number}, user=user)
-    _queue(version.pk)
+    if _older(version).exists():
+        _queue(version.pk, user.pk if user else None)
 
 
 def upgrade_runs_of(script: Script, user: Any) -> None:
@@ -58,40 +57,44 @@ def upgrade_runs_of(script: Script, user: Any) -> None:
         upgrade_waiting(flow, user=user)
 
 
-def _queue(version_id: int, after: UUID | None = None, moved: bool = False) -> None:
-    given = (version_id, after, moved)
+def _queue(version_id: int, user_key: Any, after: UUID | None = None, *counts: int) -> None:
+    given = (version_id, user_key, after, *counts)
     async_task("flows.tasks.upgrading.go_on", *given, task_name="upgrade waiting runs", save=False)
 
 
-def go_on(version_id: int, after: UUID | None, moved: bool) -> None:
+def go_on(
+    version_id: int, user_key: Any, after: UUID | None, moved: int = 0, in_pass: int = 0
+) -> None:
     """Move further messages. This is the function of the django-q2 task.
 
-    `moved`: whether this pass through all messages has moved one. Another pass follows then, which
-    finds those that an earlier upgrade has moved behind this one.
+    `in_pass`: how many this pass through all messages has moved. Behind one that has moved any
+    comes another, which finds those that an earlier upgrade has moved behind the first.
     """
-    version = FlowVersion.objects.filter(pk=version_id).first()
-    if version is None:
+    version = FlowVersion.objects.select_related("flow").filter(pk=version_id).first()
+    if version is None or version.flow is None:
         return
     targets, queues = _targets(version)
-    if not targets:
-        return
     ends_at = time.monotonic() + SLICE_SECONDS
     while True:
         rows = _waiting(queues, after)
-        by_step: defaultdict[Place, list[UUID]] = defaultdict(list)
+        by_place: defaultdict[Place, list[UUID]] = defaultdict(list)
         for pk, step_id, is_branch in rows:
-            by_step[step_id, is_branch].append(pk)
-        for old in sorted(by_step.keys() & targets.keys()):
-            moved |= _move(by_step[old], old, targets[old], version)
+            by_place[step_id, is_branch].append(pk)
+        for place in sorted(by_place.keys() & targets.keys()):
+            count = _move(by_place[place], place, targets[place], version)
+            moved, in_pass = moved + count, in_pass + count
         if len(rows) == BATCH:
             after = rows[-1][0]
-        elif moved:
-            after, moved = None, False
+        elif in_pass:
+            after, in_pass = None, 0
         else:
-            return
-        if time.monotonic() >= ends_at:
             break
-    _queue(version_id, after, moved)
+        if time.monotonic() >= ends_at:
+            _queue(version_id, user_key, after, moved, in_pass)
+            return
+    user = all_users().filter(pk=user_key).first()
+    told = {"version": version.number, "messages moved": moved}
+    audit.record("upgrade", version.flow, after=told, user=user)
 
 
 def _older(version: FlowVersion) -> Any:
@@ -110,22 +113,20 @@ def _targets(version: FlowVersion) -> tuple[dict[Place, int], set[int]]:
             targets[pk, False] = target
             if ahead == new_ahead:
                 targets[pk, True] = target
-    return targets, {queue_id for _, queue_id, _ in new}
+    return targets, {queue_id for queue_id, _ in new}
 
 
-def _steps_of(versions: Iterable[FlowVersion]) -> Iterator[tuple[int, Key, Ahead]]:
+def _steps_of(versions: Iterable[FlowVersion]) -> Iterator[tuple[int, Key, Path]]:
     """Yield each step with a queue, what a step has to be alike in, and the steps behind it."""
     steps = StepVersion.objects.filter(flow_version__in=versions).order_by("position")
-    rows = steps.values_list("flow_version", "pk", "name", "queue", "position", "join")
-    by_version: defaultdict[int, list[Any]] = defaultdict(list)
-    for version_id, *row in rows:
-        by_version[version_id].append(row)
+    by_version: defaultdict[int, list[StepVersion]] = defaultdict(list)
+    for step in steps:
+        by_version[step.flow_version_id].append(step)
     for found in by_version.values():
-        for number, (pk, name, queue_id, position, _) in enumerate(found, 1):
-            if queue_id is not None:
-                # The delivery at the first step is what begins a run.
-                key = (name, queue_id, position == 0)
-                yield pk, key, [(each[1], each[4]) for each in found[number:]]
+        path = tuple((step.name, step.join) for step in found)
+        for number, step in enumerate(found, 1):
+            if step.queue_id is not None:
+                yield step.pk, (step.queue_id, path[:number]), path[number:]
 
 
 def _waiting(queues: set[int], after: UUID | None) -> list[tuple[UUID, int, bool]]:
@@ -136,18 +137,23 @@ def _waiting(queues: set[int], after: UUID | None) -> list[tuple[UUID, int, bool
     return list(messages.annotate(is_branch=Q(branch__gt="")).values_list(*COLUMNS)[:BATCH])
 
 
-def _move(ids: list[UUID], old: Place, new: int, version: FlowVersion) -> bool:
-    """Tell whether one was moved. What an operator is about to take stays."""
+def _move(ids: list[UUID], old: Place, new: int, version: FlowVersion) -> int:
+    """Return how many were moved. What an operator is about to take is locked, and stays."""
     step_id, is_branch = old
     with store().database.transaction():
-        # A claim has room kept behind the step that it takes messages of.
+        # A claim has room kept behind the step that it takes messages of. No further lock is
+        # waited for.
         store().counters.lock([step_plan(step_id).queue_id])
         waiting = Message.objects.filter(
             pk__in=ids, step=step_id, queue__isnull=False, waiting=None, pending_outputs=False
         )
+        if not is_branch:
+            runs = Run.objects.filter(pk__in=waiting.values_list("run_id", flat=True))
+            runs = runs.select_for_update(skip_locked=True, of=("self",), no_key=True)
+            waiting = waiting.filter(run__in=list(runs.values_list("pk", flat=True)))
         free = waiting.select_for_update(skip_locked=True, of=("self",))
         found = dict(free.values_list("pk", "run_id"))
         Message.objects.filter(pk__in=found).update(step=new)
         if not is_branch:
             Run.objects.filter(pk__in=found.values()).update(flow_version=version)
-    return bool(found)
+    return len(found)

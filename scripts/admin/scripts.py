@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import models
 from django.http import HttpRequest, HttpResponse
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
@@ -29,6 +29,7 @@ from scripts.extensions import ScriptRights, impact_on, offers_of, upgrade_runs_
 from scripts.grants import missing_to_save
 from scripts.models import Language, Script
 
+UPGRADED = "Runs that wait are moved to the new version; the audit log tells their number then."
 CALLABLE_HELP = (
     "A callable's code is a dotted path in the project, for example myproject.steps.score. It runs"
     " without the sandbox."
@@ -151,6 +152,7 @@ class ScriptAdmin(DeletionAdmin, TrialAdmin, ChangedByUse, ConfigurationAdmin):
 
     def upgrade_runs(self, request: HttpRequest, obj: Any) -> None:
         upgrade_runs_of(obj, request.user)
+        self.message_user(request, UPGRADED, messages.INFO)
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(request, *args, **kwargs)

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from flows.models import Flow, FlowTotals, Queue, Run, Step
+from flows import engine
+from flows.models import Flow, FlowTotals, Message, Queue, Run, Step
 from scripts.models import Script
 from tests.builders import work_until_idle
+from tests.integration.api.helpers import work_tasks
 from tests.waiting import wait_for
 
 CODE = "def run(message, context):\n    return message\n"
@@ -216,3 +218,27 @@ def test_code_is_edited_in_the_panel_and_a_fault_is_shown_at_its_line(
     page.locator(f"#step-{read.pk}-card", has_text="v2").wait_for(state="attached")
 
     assert "{**message}" in Script.objects.get(name="read").code
+
+
+@pytest.mark.long
+def test_the_panel_asks_what_becomes_of_runs_and_shows_the_code_once(page: Any, flow: Flow) -> None:
+    run = engine.start("orders", {}).correlation_id
+    read = flow.steps.get(name="read")
+    page.goto(page_of(flow))
+    page.locator(f"#step-{read.pk}").click()
+    page.locator("dialog[open] .ace_editor").wait_for()
+    write = "code => document.querySelector('dialog textarea[data-editor]').editor.setValue(code)"
+    page.evaluate(write, CODE.replace("return message", "return {**message}"))
+    page.get_by_role("button", name="Save script").click()
+    page.get_by_text("What becomes of runs under way?").wait_for()
+    # htmx settles what it has put in its place a moment later.
+    page.wait_for_function("!document.querySelector('.htmx-settling, .htmx-added')")
+
+    assert page.locator("dialog textarea[data-editor]:visible").count() == 0
+    assert page.locator("dialog .editor:visible").count() == 1
+    page.get_by_text("Those that wait go on").click()
+    page.get_by_role("button", name="Save it all the same").click()
+    page.get_by_text("Saved.", exact=True).wait_for()
+    work_tasks()
+
+    assert Message.objects.get(pk=run).step.script_version.number == 2

@@ -66,7 +66,8 @@ def test_a_run_that_waits_goes_on_with_the_new_version_and_one_that_is_started_l
     assert seen(before) == seen(after) == ["new", "new", "new"]
     attempts = StepRun.objects.filter(run=before).order_by("finished_at")
     assert {each.step.flow_version.number for each in attempts} == {2}
-    assert AuditEntry.objects.get(verb="upgrade").after == {"version": 2}
+    assert AuditEntry.objects.get(verb="upgrade").after == {"version": 2, "messages moved": 1}
+    assert Run.objects.get(pk=before).flow_version.number == 2
     assert [fault for checked in check() for fault in checked.faults()] == []
 
 
@@ -141,6 +142,36 @@ def behind_another_step(flow: Flow) -> None:
         script=make_script("before", ECHO),
         queue=Queue.objects.create(name="before"),
     )
+
+
+def before_the_last_step(flow: Flow) -> None:
+    """Swap the last two: the message has passed none of them, but the second."""
+    first, second = flow.steps.order_by("position")[1:3]
+    Step.objects.filter(pk=first.pk).update(position=9)
+    Step.objects.filter(pk=second.pk).update(position=1)
+    Step.objects.filter(pk=first.pk).update(position=2)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_run_whose_steps_were_moved_runs_each_of_its_own_once(flow, number):
+    """Otherwise a payment is made twice, or never."""
+    run = start(flow)
+    held = flow.steps.get(position=number).queue
+    engine.pause(held)
+    for name in ("flow-0", "flow-1")[:number]:
+        work(name)
+    assert Message.objects.get().queue == held
+
+    before_the_last_step(flow)
+    save(flow, 0)
+    work_tasks()
+    engine.resume(held)
+    for _ in range(2):
+        for name in ("flow-1", "flow-2"):
+            work(name)
+
+    done = list(StepRun.objects.filter(run=run).order_by("finished_at").values_list("step__name"))
+    assert done == [("flow-0",), ("flow-1",), ("flow-2",)]
 
 
 @pytest.mark.parametrize("change", [renamed, in_another_queue, behind_another_step])

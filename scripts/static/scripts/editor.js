@@ -21,7 +21,8 @@
         box.className = "editor";
         box.style.setProperty("--rows", area.rows);
         area.before(box);
-        area.style.display = "none";
+        // htmx gives the text area of a new part its own style and class back after this.
+        area.hidden = true;
         const editor = ace.edit(box, {
             fontFamily: "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
             // Otherwise the tab key would never leave the editor: Escape leaves it, and Enter begins to edit.

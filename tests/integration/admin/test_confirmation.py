@@ -21,7 +21,7 @@ from flows.models import (
     Run,
     Step,
 )
-from flows.monitoring.impact import KEPT_VERSION, callers_of, impact_of
+from flows.monitoring.impact import KEPT_VERSION, NEW_STARTS, callers_of, impact_of
 from scripts.models import Script
 from tests.builders import ECHO, make_flow
 from tests.integration.admin.pages import form_data, hidden_fields
@@ -110,7 +110,8 @@ def test_question_shows_counts_the_difference_and_what_becomes_of_runs(client, b
 
     assert "order-processing" in html
     assert re.findall(r'text-right">([\d,]+)</td>', html) == ["3", "12", "264"]
-    assert KEPT_VERSION in html
+    assert NEW_STARTS in html
+    assert "They finish on their version." in html
     assert "    return {'a': 1}</td>" in html
 
 

@@ -257,14 +257,14 @@ def test_the_second_to_save_in_the_panel_sees_the_conflict(
         (
             "script",
             {"code": "def run(m, context): return m"},
-            "Runs under way finish on the version",
+            "What becomes of runs under way?",
         ),
         (
             "queue",
             {"size": "10"},
             "more than the new size. They stay, and the steps before it wait",
         ),
-        ("step", {"threads": "7"}, "Runs under way finish on the version"),
+        ("step", {"threads": "7"}, "What becomes of runs under way?"),
     ],
 )
 def test_a_change_that_touches_runs_is_asked_about_first(client, world, part, values, said):
@@ -283,6 +283,7 @@ def test_a_change_that_touches_runs_is_asked_about_first(client, world, part, va
     assert question["X-Form-Outcome"] == "refused"
     assert said in question.content.decode()
     assert 'name="_confirmed"' in question.content.decode()
+    assert "<ins>" in question.content.decode() or 'class="diff-new"' in question.content.decode()
     assert saved.status_code == 200
     assert len(pane["obj"].history.all()) == len(before) + 1
 
