@@ -16,7 +16,7 @@ import pytest
 from tests.chaos.scripts import CODES
 from tests.chaos.system import System
 from tests.databases import fresh_database
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.chaos
 
@@ -58,12 +58,15 @@ def test_no_window_has_more_starts_than_the_rate(system: System):
 
 
 def test_the_rate_is_used(system: System):
-    starts = starts_without_faults(system)
+    def is_used() -> bool:
+        starts = starts_without_faults(system)
+        # A stretch of whole seconds' worth of starts, without the first ones and the last.
+        used = (8 * RATE) / (starts[10 * RATE] - starts[2 * RATE]) / RATE
+        print(f"{used:.1%} of the rate used")
+        return used >= 0.95
 
-    # A stretch of whole seconds' worth of starts, without the first ones and the last.
-    used = (8 * RATE) / (starts[10 * RATE] - starts[2 * RATE]) / RATE
-    print(f"{used:.1%} of the rate used")
-    assert used >= 0.95
+    # Other programs may take the processors for a while.
+    wait_for(is_used, PATIENCE, "the use of the rate")
 
 
 def test_no_window_has_more_starts_than_the_rate_though_workers_are_killed(system: System):
@@ -89,9 +92,11 @@ def test_no_window_has_more_starts_than_the_rate_though_workers_are_killed(syste
 
 
 def starts_without_faults(system: System) -> list[float]:
+    """Return when each of some runs has started, whatever has run before them."""
+    [(before,)] = system.rows("SELECT COUNT(*) FROM flows_run")
     start_many(system, 12 * RATE)
-    wait_for(lambda: is_done(system, 12 * RATE), 60, "the end of all runs")
-    return started_at(system)
+    wait_for(lambda: is_done(system, before + 12 * RATE), 60, "the end of all runs")
+    return started_at(system)[before:]
 
 
 def start_many(system: System, count: int) -> None:
