@@ -473,6 +473,8 @@ class Session:
             attempt = running_attempt(held, each, self.lease.consumer_id)
             if held.noted != hash((attempt.logs, attempt.progress)):
                 found.append((held, attempt))
+                # From now on, for it may be in doubt whether it is stored.
+                held.noted = held.noted or 0
         if found:
             self.store.note_running(self.lease, [attempt for _, attempt in found])
             self.heard_at = time.monotonic()

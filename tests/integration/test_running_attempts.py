@@ -6,19 +6,21 @@ import json
 import os
 import signal
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 import pytest
+from django.db import OperationalError
 from django.db.models import Model
 from django.urls import reverse
 
 from flows import engine
 from flows.management.commands.runs import Printed
-from flows.models import Consumer, DeadLetter, Queue, Run, RunningAttempt, StepRun
+from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt, StepRun
 from flows.monitoring.progress import ProgressLines
 from flows.monitoring.run_story import NOW, WAITED, run_story
 from flows.monitoring.times import rfc3339
 from flows.monitoring.trace import trace
-from flows.store import store
+from flows.store import Store, store
 from flows.store.lost_attempts import DIED, STOPPED
 from flows.worker.this_worker import this_worker
 from flows.worker.worker import Worker
@@ -89,6 +91,26 @@ def test_a_step_that_runs_for_long_is_seen_with_its_log(started, at_work, admin_
     [group] = page.context["run_steps"][0]["groups"]
     assert (group["name"], group["outcome"]) == ("Attempt 1", "RUNNING")
     assert "begun 1" in page.content.decode()
+
+
+def test_a_note_whose_commit_was_in_doubt_goes_with_its_script(started, monkeypatch):
+    real, at_work = Store.note_running, AtWork("flow-0")
+    [session] = at_work.worker.sessions
+
+    def lose_connection(store, *args):
+        real(store, *args)
+        # No other note follows.
+        session.looked_at = inf
+        raise OperationalError("the connection was lost")
+
+    monkeypatch.setattr(Store, "note_running", lose_connection)
+    at_work.until(RunningAttempt.objects.exists)
+
+    engine.cancel(started)
+    at_work.until(lambda: not Message.objects.exists())
+
+    assert not RunningAttempt.objects.exists()
+    session.forget()
 
 
 def test_the_time_of_a_script_at_work_counts_as_running(started, at_work, admin_client):
