@@ -106,9 +106,7 @@ class Session:
         if held := self.running.pop(held_id, None):
             result = result_of(held, outcome)
             self.most_bytes = max(self.most_bytes, len(result.output))
-            if held_id in self.cancelled:
-                result.decision = in_commit(result.decision, Circumstances(is_cancelled=True))
-            self.done.append(result)
+            self.done.append(as_cancelled(result) if held_id in self.cancelled else result)
 
     def go_on(self, claim: bool) -> None:
         """Commit what is done and start what comes next; without a database, try again later."""
@@ -124,6 +122,8 @@ class Session:
                 self._read_back()
                 if self.lease.closed:
                     return
+                # The lease says no more that a run was cancelled where its answer was lost.
+                self._stop(self.store.cancelled(self.lease))
             if this_worker.draining.is_set():
                 self._release_waiting()
             if self.running and not self.done:
@@ -496,6 +496,7 @@ class Session:
     def _stop(self, cancelled: set[str]) -> None:
         """End the scripts of cancelled runs; the next commit deletes their messages."""
         self.cancelled |= cancelled
+        self.done = [as_cancelled(d) if d.held.id in cancelled else d for d in self.done]
         withdrawn = self.hosts.cancel({(self, held_id) for held_id in cancelled & {*self.running}})
         for call in withdrawn:
             held = self.running.pop(call.key[1])
@@ -535,3 +536,9 @@ class Session:
         self.done = [d for d in self.done if held.get(d.held.id) == d.held]
         known = {*self.running, *(d.held.id for d in self.done)}
         self._submit([message for id, message in held.items() if id not in known])
+
+
+def as_cancelled(result: DeliveryResult) -> DeliveryResult:
+    """Return a delivery whose run was cancelled before it was stored."""
+    decision = in_commit(result.decision, Circumstances(is_cancelled=True))
+    return replace(result, decision=decision, run_in_transaction=None)

@@ -16,6 +16,7 @@ from django.urls import reverse
 from flows import engine
 from flows.management.commands.runs import Printed
 from flows.models import Consumer, DeadLetter, Message, Queue, Run, RunningAttempt, StepRun
+from flows.monitoring.conservation import check
 from flows.monitoring.progress import ProgressLines
 from flows.monitoring.run_story import NOW, WAITED, run_story
 from flows.monitoring.times import rfc3339
@@ -111,6 +112,29 @@ def test_a_note_whose_commit_was_in_doubt_goes_with_its_script(started, monkeypa
 
     assert not RunningAttempt.objects.exists()
     session.forget()
+
+
+@pytest.mark.long
+def test_a_cancellation_whose_word_was_lost_with_the_connection_stops_the_run(monkeypatch):
+    code = "import time\ndef run(m, c):\n    end = time.monotonic() + 4\n"
+    make_flow(codes=[code + "    while time.monotonic() < end: pass\n    return m\n", ECHO])
+    run = run_of(engine.start("flow", {}).correlation_id)
+    real, at_work = Store.cancelled, AtWork("flow-0")
+
+    def lose_connection(store, *args):
+        real(store, *args)
+        monkeypatch.undo()
+        raise OperationalError("the connection was lost")
+
+    monkeypatch.setattr(Store, "cancelled", lose_connection)
+    at_work.until(RunningAttempt.objects.exists)
+    engine.cancel(run)
+    at_work.until(lambda: not at_work.worker.sessions)
+
+    assert not Message.objects.exists()
+    assert run_of(run.pk).status == Run.Status.CANCELLED
+    assert StepRun.objects.get().outcome == StepRun.Outcome.CANCELLED
+    assert [fault for checked in check() for fault in checked.faults()] == []
 
 
 def test_the_time_of_a_script_at_work_counts_as_running(started, at_work, admin_client):
