@@ -19,6 +19,8 @@ from tests.furnished import furnish
 pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
 LINK = re.compile(r'<a\s[^>]*?href="([^"#]*)')
+# What htmx loads: dialogs, panels, parts that refresh themselves.
+PART = re.compile(r'\shx-get="([^"#]*)')
 # What leads home with a message, and to the whole list.
 LED_AWAY = re.compile(r"Perhaps it was deleted|is not filtered")
 # The others differ by their query alone: pages and filters of the same list.
@@ -32,7 +34,7 @@ def links_to_nowhere(user: User) -> dict[str, str]:
     client.force_login(user)
     home = reverse("admin:index")
     left, wrong, queries = deque([(home, "")]), {}, Counter[str]()
-    seen = {home}
+    seen, parts = {home}, set[str]()
     while left and len(seen) < MOST_PAGES:
         url, origin = left.popleft()
         answer: Any = client.get(url, follow=True)
@@ -41,6 +43,14 @@ def links_to_nowhere(user: User) -> dict[str, str]:
             wrong[url] = f"{answer.status_code} from {origin}"
         elif "html" in answer["Content-Type"]:
             page = answer.redirect_chain[-1][0] if answer.redirect_chain else url
+            for part in PART.findall(answer.content.decode()):
+                address = urljoin(page, unescape(part))
+                if address in parts:
+                    continue
+                parts.add(address)
+                status = client.get(address, headers={"HX-Request": "true"}).status_code
+                if status != 200:
+                    wrong[address] = f"{status}, a part of {page}"
             for href in LINK.findall(answer.content.decode()):
                 found = urljoin(page, unescape(href))
                 path = urlsplit(found).path
