@@ -10,8 +10,8 @@ from unfold.decorators import display
 
 from flows.access.rights import SEES_EVERY_RUN
 from flows.admin.by_role import ByRole, watched_flow_ids
-from flows.admin.display import shown_time
-from flows.models import Alert, Flow
+from flows.admin.display import link, page_of, shown_time
+from flows.models import Alert, Flow, Queue
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.site import register
 
@@ -25,7 +25,7 @@ class AlertAdmin(ByRole, ReadOnlyAdmin):
     list_filter = (("level", ChoicesDropdownFilter), ("ended_at", admin.EmptyFieldListFilter))
     search_fields = ("sentence", "flow", "queue", "rule")
     fields = (
-        *("sentence", "level_label", "advice", "rule", "flow", "queue", "subject"),
+        *("sentence", "level_label", "advice", "rule", "flow_page", "queue_page", "subject"),
         *("began", "last_found", "ended", "told"),
     )
     readonly_fields = fields
@@ -52,7 +52,21 @@ class AlertAdmin(ByRole, ReadOnlyAdmin):
     def ended(self, alert: Alert) -> str:
         return shown_time(alert.ended_at) if alert.ended_at else "still fires"
 
+    @admin.display(description="flow")
+    def flow_page(self, alert: Alert) -> str:
+        return _linked(Flow, alert.flow)
+
+    @admin.display(description="queue")
+    def queue_page(self, alert: Alert) -> str:
+        return _linked(Queue, alert.queue)
+
     @admin.display(description="told")
     def told(self, alert: Alert) -> str:
         names = alert.notices.order_by("target__name").values_list("target__name", flat=True)
         return ", ".join(names) or "no target"
+
+
+def _linked(model: type[Flow] | type[Queue], name: str) -> str:
+    """Return the name as a link to the page of what has it now, if there is one."""
+    found = model._default_manager.filter(name=name).first()
+    return link(page_of(found), name) if found else name or "-"

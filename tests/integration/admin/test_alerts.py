@@ -175,3 +175,21 @@ def test_each_user_sees_what_fires_of_the_flows_that_it_watches(world, staff_cli
 
     assert [row.flow for row in response.context["cl"].result_list] == [world.flow.name]
     assert watcher.get(LIST).status_code == 403
+
+
+def test_an_alert_leads_to_the_flow_and_the_queue_that_it_is_about(client, world):
+    now = timezone.now()
+    given = {"rule": "queue-full", "level": "critical", "sentence": "It is full.", "advice": "See."}
+    about = Alert.objects.create(
+        flow="order-processing", queue="billing", since=now, seen_at=now, **given
+    )
+    gone = Alert.objects.create(flow="gone", since=now, seen_at=now, **given)
+    page, of_gone = (
+        client.get(reverse("admin:flows_alert_change", args=[each.pk])).content.decode()
+        for each in (about, gone)
+    )
+
+    for row in (world.flow, world.billing):
+        model = row._meta.model_name
+        assert f'href="{reverse(f"admin:flows_{model}_change", args=[row.pk])}"' in page
+    assert "gone" in of_gone
