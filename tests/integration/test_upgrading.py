@@ -322,3 +322,19 @@ def test_branches_of_a_run_go_on_with_the_new_version_and_come_together():
     work_until_idle(flow)
 
     assert seen(run) == ["new", "new", "new"]
+
+
+def test_a_script_that_waits_keeps_no_other_message_from_the_new_version():
+    code = "def run(message, context):\n    if message['payload']['waits'] and not context.waits:\n"
+    code += "        raise Wait(3600)\n    return {'payload': {'seen': ['old']}}\n"
+    flow = make_flow(codes=[code])
+    waiting = engine.start("flow", {"waits": True}).correlation_id
+    work("flow-0")
+    other = engine.start("flow", {"waits": False}).correlation_id
+
+    save(flow, 0)
+    work_tasks()
+    Message.objects.update(available_at=timezone.now() - timedelta(seconds=1))
+    work_until_idle(flow)
+
+    assert (seen(waiting), seen(other)) == (["old"], ["new"])
