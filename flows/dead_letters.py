@@ -12,6 +12,7 @@ from django.db.models.functions import Left, Upper
 
 from flows.models import DeadLetter, FlowVersion, Reprocessing, Step, StepVersion
 from flows.models.payload_text import GroupedText, is_encrypted
+from flows.store.letter_case import in_both_cases
 
 if TYPE_CHECKING:
     from flows.models.dead_letter import DeadLetterQuerySet
@@ -105,11 +106,13 @@ def with_text(letters: DeadLetterQuerySet, text: str) -> DeadLetterQuerySet:
         error_text=Upper(Left("error", LONGEST_SEARCHED)),
         body_text=Upper(Left("body", LONGEST_SEARCHED)),
     )
-    # SQLite and PostgreSQL differ in what they take for a capital letter.
-    capitals = Upper(Value(text))
-    in_error = Q(error_text__contains=capitals) & ~is_encrypted("error")
-    in_body = Q(body_text__contains=capitals) & ~is_encrypted("body")
-    return letters.filter(in_error | in_body)
+    in_error, in_body = Q(), Q()
+    for each in in_both_cases(text):
+        # SQLite and PostgreSQL differ in what they take for a capital letter.
+        in_error |= Q(error_text__contains=Upper(Value(each)))
+        in_body |= Q(body_text__contains=Upper(Value(each)))
+    is_found = in_error & ~is_encrypted("error") | in_body & ~is_encrypted("body")
+    return letters.filter(is_found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ NEWEST = 20_000
 SECONDS_OF_FAILED = 0.05
 MOST_WITH_LETTERS = 1_000
 
+TOO_SHORT = f"Texts of fewer than {SHORTEST} characters are looked for as ids and labels alone."
 NOT_SEARCHED = "Encrypted payloads, results and errors are not searched."
 FURTHER = "Filters by flow, status or time lead further back."
 
@@ -208,6 +209,7 @@ class RunList(Base):
         if has_some(with_label := labelled(queryset, text)):
             return with_label, False
         if len(text) < SHORTEST:
+            request.is_search_short = True  # type: ignore[attr-defined]
             return by_id, False
         seen = self._with_payloads_seen(request, queryset)
         found = runs_with(text, seen, before=before_of(request))
@@ -233,6 +235,8 @@ class RunList(Base):
         found: Found | None = getattr(request, "found_runs", None)
         changes.run_chips = list(chips(request.GET))
         changes.run_note = note_of(found) if found else ""
+        if getattr(request, "is_search_short", False):
+            changes.run_note = TOO_SHORT
         if found and has_keys():
             changes.run_note = f"{changes.run_note} {NOT_SEARCHED}".lstrip()
         is_full = len(rows) >= self.list_per_page

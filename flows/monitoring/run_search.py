@@ -26,6 +26,7 @@ from flows.models.payload_text import is_encrypted
 from flows.models.run_text import BEGINNING
 from flows.store import store
 from flows.store.bounded import OutOfTime, within
+from flows.store.letter_case import in_both_cases
 
 SECONDS = 0.2
 # Of this, the places with an index get no more each; they take some milliseconds.
@@ -36,7 +37,8 @@ SECONDS_FOR_NEWEST_TEXTS = 0.04
 NEWEST_TEXTS = 20_000
 # Where texts are gathered until now, there is little that they lack.
 SECONDS_FOR_NEWEST = 0.03
-BATCH = 1_000
+# The first ones are looked at in any case that leaves a moment: they are what is asked for most.
+FIRST_BATCH, BATCH = 100, 1_000
 ENOUGH = 100
 SHORTEST = 3
 # The ids of the rows that have a text.
@@ -84,27 +86,28 @@ def runs_with(
         if not found.until:
             with suppress(OutOfTime), within(SECONDS_FOR_NEWEST_TEXTS):
                 ids |= _newly_gathered(text, runs, before)
-    if mark:
-        deadline = min(deadline, time.monotonic() + SECONDS_FOR_NEWEST)
-    _look_at_newest(text, runs.order_by("-pk"), found, ids, deadline)
+    soon = min(deadline, time.monotonic() + SECONDS_FOR_NEWEST) if mark else deadline
+    _look_at_newest(text, runs.order_by("-pk"), found, ids, deadline, soon)
     found.ids = sorted(ids, reverse=True)
     return found
 
 
 def _look_at_newest(
-    text: str, runs: QuerySet[Run], found: Found, ids: set[UUID], deadline: float
+    text: str, runs: QuerySet[Run], found: Found, ids: set[UUID], deadline: float, soon: float
 ) -> None:
+    """Look at the first ones until the deadline, at further ones if that is soon."""
+    size = FIRST_BATCH
     with suppress(OutOfTime):
         while len(ids) < ENOUGH:
-            with within(deadline - time.monotonic()):
+            with within((soon if found.last else deadline) - time.monotonic()):
                 rest = runs.filter(pk__lt=found.last) if found.last else runs
-                batch = list(rest.values_list("pk", flat=True)[:BATCH])
+                batch = list(rest.values_list("pk", flat=True)[:size])
                 ids |= _among(text, batch)
             found.looked_at += len(batch)
-            if len(batch) < BATCH:
+            if len(batch) < size:
                 found.is_complete = True
                 break
-            found.last = batch[-1]
+            found.last, size = batch[-1], BATCH
 
 
 def _gathered(text: str, runs: QuerySet[Run], before: UUID | None) -> set[UUID]:
@@ -183,5 +186,6 @@ def _with_text(rows: QuerySet[Any], text: str, *fields: str) -> QuerySet[Any]:
     beginnings = {f"{name}_beginning": Left(name, BEGINNING) for name in fields}
     conditions = Q()
     for name in fields:
-        conditions |= Q(**{f"{name}_beginning__icontains": text}) & ~is_encrypted(name)
+        for each in in_both_cases(text):
+            conditions |= Q(**{f"{name}_beginning__icontains": each}) & ~is_encrypted(name)
     return rows.alias(**beginnings).filter(conditions)

@@ -45,7 +45,7 @@ def flow(db):
 @pytest.fixture
 def alone(monkeypatch):
     """Have the search look at what is gathered alone."""
-    monkeypatch.setattr(run_search, "SECONDS_FOR_NEWEST", 0)
+    monkeypatch.setattr(run_search, "_look_at_newest", lambda *arguments: None)
     monkeypatch.setattr(run_search, "SECONDS_FOR_LETTERS", 0)
 
 

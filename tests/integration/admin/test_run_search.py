@@ -14,7 +14,8 @@ from uuid_utils.compat import uuid7
 
 from flows import engine
 from flows.admin import run_list
-from flows.models import DeadLetter, Message, Right, RoleMapping, Run
+from flows.dead_letters import DeadLetterFilter
+from flows.models import DeadLetter, Message, Right, RoleMapping, Run, RunTextMark
 from flows.monitoring import run_search
 from flows.monitoring.run_search import runs_with
 from flows.store.bounded import OutOfTime, within
@@ -66,6 +67,8 @@ def runs(superuser):
         ("THE WAREHOUSE", 1),
         ("X-9", 1),
         ("Zürich-1", 0),
+        ("zürich-1", 0),
+        ("ZÜRICH", 0),
         ("R-4711", 0),
         ("waits-7", 2),
     ],
@@ -121,6 +124,7 @@ def test_digits_that_begin_no_id_are_text(client, runs):
 
 
 def test_a_search_that_has_not_looked_everywhere_says_so_and_goes_on(client, runs, monkeypatch):
+    monkeypatch.setattr(run_search, "FIRST_BATCH", 1)
     monkeypatch.setattr(run_search, "BATCH", 1)
     monkeypatch.setattr(run_search, "ENOUGH", 1)
 
@@ -130,6 +134,30 @@ def test_a_search_that_has_not_looked_everywhere_says_so_and_goes_on(client, run
     assert "Looked at the newest 1 runs" in first.content.decode()
     second = client.get(LIST + first.context["cl"].run_older_url)
     assert [run.pk for run in second.context["cl"].result_list] == [runs[0].pk]
+
+
+def test_the_newest_runs_are_found_although_most_of_the_time_is_over(runs, monkeypatch):
+    RunTextMark.objects.get_or_create(pk=1, defaults={"seen_at": timezone.now()})
+    monkeypatch.setattr(run_search, "SECONDS_FOR_NEWEST", 0.0)
+
+    assert runs_with("waits-7", Run.objects.all(), seconds=PATIENCE).ids == [runs[2].pk]
+
+
+@pytest.mark.parametrize(("text", "is_told"), [("ab", True), ("abc", False), ("", False)])
+def test_a_text_that_is_too_short_is_told(client, runs, text, is_told):
+    shown = client.get(LIST, {"q": text}).content.decode()
+
+    assert ("Texts of fewer than 3 characters" in shown) is is_told
+
+
+def test_dead_letters_are_found_whatever_the_case_of_their_umlauts(client, superuser):
+    flow = make_flow(codes=["def run(message, context):\n    raise Reject('Öl')\n"])
+    start({"name": "Müller"})
+    work_until_idle(flow)
+
+    for text in ("öl", "ÖL", "müller", "MÜLLER", "Müller"):
+        assert DeadLetterFilter(text=text).open(None).count() == 1
+    assert not DeadLetterFilter(text="muller").open(None).exists()
 
 
 def test_a_search_without_time_finds_nothing_and_says_so(runs):
@@ -268,6 +296,7 @@ def test_failed_runs_before_many_others_are_found_by_their_dead_letters(client, 
 
 
 def test_old_failures_are_found_though_many_runs_came_later(client, runs, monkeypatch):
+    monkeypatch.setattr(run_search, "FIRST_BATCH", 1)
     monkeypatch.setattr(run_search, "BATCH", 1)
     monkeypatch.setattr(run_search, "SECONDS", 0)
     DeadLetter.objects.update(dead_at=timezone.now() - timedelta(days=3))
