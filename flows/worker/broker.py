@@ -57,6 +57,9 @@ from scripts.protocol.waker import Waker
 
 logger = logging.getLogger(__name__)
 
+# A consumer session as django-q2's workers take it.
+Session = dict[str, Any]
+
 # The engine's own tasks wait apart from the project's; every cluster takes them.
 ENGINE_LIST = f"{Conf.PREFIX}/engine"
 REAP_SECONDS = 1.0
@@ -135,6 +138,8 @@ class QueueBroker(ORM):
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
         self.when_at_rest: Callable[[], None] | None = None
+        # Puts a session where a worker takes it, without django-q2 between; its process has it.
+        self.hand_over: Callable[[Session], None] | None = None
 
     def enqueue(self, task: str) -> int:
         key = ENGINE_LIST if is_of_engine(task) else self.list_key
@@ -173,7 +178,7 @@ class QueueBroker(ORM):
         """
         try:
             if offers := self._offer_before_a_look():
-                return offers
+                return self._given(offers)
             if self._stays_quiet():
                 return []
             began = time.monotonic()
@@ -190,13 +195,13 @@ class QueueBroker(ORM):
             if sessions and not self.tasks_are_next:
                 # What a caller waits for goes at once; tasks are looked for the next time.
                 self.tasks_are_next = True
-                return sessions
+                return self._given(sessions)
             self.tasks_are_next = False
             own = self._tasks_of_django_q2()
-            tasks = [*own, *sessions]
+            tasks = [*own, *self._given(sessions)]
             if not own:
                 self._put_off_the_next_look(time.monotonic() - began)
-            if not tasks and not opened and not self._is_reaping_due():
+            if not own and not sessions and not opened and not self._is_reaping_due():
                 if self.when_at_rest is not None and self._is_at_rest():
                     self.when_at_rest()
                 self._wait()
@@ -205,11 +210,19 @@ class QueueBroker(ORM):
             self._start_afresh(error)
             return []
 
+    def _given(self, sessions: list[Session]) -> list[tuple[int | str, str]]:
+        """Hand sessions over where that is possible, else return them as django-q2 has tasks."""
+        if self.hand_over is None:
+            return [(each["ack_id"], SignedPackage.dumps(each)) for each in sessions]
+        for each in sessions:
+            self.hand_over(each)
+        return []
+
     def _put_off_the_next_look(self, took: float) -> None:
         """Wait after a look: where every commit is told, this process would do nothing else."""
         self.looks_at = time.monotonic() + min(WAIT_TIMES * took, BUSY_SECONDS)
 
-    def _offer_before_a_look(self) -> list[tuple[int | str, str]]:
+    def _offer_before_a_look(self) -> list[Session]:
         """Offer what needs no look at all queues, until it is time for one."""
         if self.listener is None:
             return []
@@ -236,7 +249,7 @@ class QueueBroker(ORM):
             self.has_left = True
             self.looks_at = max(self.looks_at, time.monotonic() + OTHERS_FIRST_SECONDS)
 
-    def _offer_told(self, listener: Listener) -> list[tuple[int | str, str]]:
+    def _offer_told(self, listener: Listener) -> list[Session]:
         """Offer the queues that starts were told of, by what the last look at them has shown.
 
         A claim finds out for itself what has changed since.
@@ -478,7 +491,7 @@ class QueueBroker(ORM):
         queues: list[Ready] | None,
         count: int,
         granted: Counter[int],
-        sessions: list[tuple[int | str, str]],
+        sessions: list[Session],
     ) -> bool:
         """Offer or open a session on every queue that can be served, one each; tell whether any is.
 
@@ -518,7 +531,7 @@ class QueueBroker(ORM):
         self.served_at[queue.queue_id] = time.monotonic()
         return True
 
-    def _offer(self, queue: Ready) -> tuple[int | str, str]:
+    def _offer(self, queue: Ready) -> Session:
         threads = self._share(queue)
         name = self.offers.make(queue.queue_id, threads)
         self._count_busy(self.busy + 1)
@@ -568,9 +581,7 @@ class QueueBroker(ORM):
                 ", ".join(missing_measures()),
             )
 
-    def _tasks_for_free_workers(
-        self, pids: Mapping[int, int | None]
-    ) -> list[tuple[int | str, str]]:
+    def _tasks_for_free_workers(self, pids: Mapping[int, int | None]) -> list[Session]:
         """Send sessions that no worker has begun to workers that are free."""
         waiting = sorted(pk for pk, pid in pids.items() if pid is None)
         self.sent &= set(waiting)
@@ -616,10 +627,12 @@ class QueueBroker(ORM):
         )
 
 
-def session_task(name: str, function: str, args: tuple[Any, ...]) -> tuple[int | str, str]:
-    """Return a session as the id and the signed package that django-q2's pusher expects."""
+def session_task(name: str, function: str, args: tuple[Any, ...]) -> Session:
+    """Return a session as a task of django-q2."""
     name = f"{SESSION}{name}"
-    options = {
+    return {
+        "ack_id": name,
+        "cluster": Conf.CLUSTER_NAME,
         "id": name,
         "name": name,
         "func": f"flows.worker.worker.{function}",
@@ -631,7 +644,6 @@ def session_task(name: str, function: str, args: tuple[Any, ...]) -> tuple[int |
         "timeout": -1,
         "ack_failure": True,
     }
-    return name, SignedPackage.dumps(options)
 
 
 def starts_in(queue: Ready) -> float:

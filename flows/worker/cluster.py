@@ -263,6 +263,7 @@ def told(target: Callable[..., Any], *args: Any) -> None:
 
 def push(lanes: Lanes, stop: Flag, broker: QueueBroker) -> None:
     """Take in work until the stop; this is the function of the broker's process."""
+    broker.hand_over = lanes.put
     pusher(lanes, stop, broker)
     broker.leave()
 

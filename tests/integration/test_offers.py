@@ -282,6 +282,20 @@ def handed_out(broker: QueueBroker) -> list[str]:
     return [Consumer.objects.get(pk=pk).queue.name for pk in opened(broker, tasks)]
 
 
+def test_the_broker_of_a_cluster_hands_a_session_over_itself(broker):
+    handed: list[dict[str, object]] = []
+    broker.hand_over = handed.append
+    engine.start("flow", {})
+
+    # django-q2 gets nothing of it.
+    wait_for(lambda: broker.dequeue() == [] and handed, what="a session")
+
+    [session] = handed
+    assert session["func"] == "flows.worker.worker.take_offer"
+    broker.lanes.put(session)
+    assert broker.lanes.flows.get() == session
+
+
 @pytest.mark.skipif(not is_postgresql(), reason="SQLite tells no queue")
 def test_a_start_is_offered_before_the_broker_has_looked_at_all_queues(broker, looks):
     broker.dequeue()
