@@ -251,6 +251,7 @@ def flow_plan(name: str, revision: str = "") -> FlowPlan:
     for _ in range(READINGS):
         revision = revision or ConfigurationRevision.current()
         if plan := _flow_plans.get((name, revision)):
+            _revisions[name] = revision
             return plan
         plan = build_flow_plan(name)
         # Otherwise the plan mixes two configurations, or building it has made the version.
@@ -262,13 +263,27 @@ def flow_plan(name: str, revision: str = "") -> FlowPlan:
     return plan
 
 
+def known_flow_plan(name: str) -> tuple[str, FlowPlan] | None:
+    """Return the plan that was asked for last and the revision that it is of; None: none is known.
+
+    It costs no query: the caller has to find out whether the configuration has changed since.
+    """
+    revision = _revisions.get(name)
+    plan = _flow_plans.get((name, revision)) if revision else None
+    return (revision, plan) if revision and plan else None
+
+
 _flow_plans: dict[tuple[str, str], FlowPlan] = {}
+# Under which a plan was found last.
+_revisions: dict[str, str] = {}
 
 
 def _remember(name: str, revision: str, plan: FlowPlan) -> None:
     if len(_flow_plans) >= MOST_FLOW_PLANS:
         _flow_plans.clear()
+        _revisions.clear()
     _flow_plans[name, revision] = plan
+    _revisions[name] = revision
 
 
 def build_flow_plan(name: str) -> FlowPlan:

@@ -111,15 +111,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poller.register(self.connection.fileno(), select.POLLIN)
         return not poller.poll(0) or super().is_usable()
 
-    def commit_one(self, statement: str, params: Sequence[Any]) -> None:
+    def commit_one(self, statement: str, params: Sequence[Any]) -> int:
         """Execute a statement that is a transaction of its own: the server commits it at its end.
+
+        Returns how many rows it has changed.
 
         The session keeps the plan of the statement. No transaction may be open, and no pooler may
         stand between. Raises what a commit raises: a lost connection leaves it in doubt.
         """
         self.ensure_connection()
         with self._doubted(), self.wrap_database_errors:
-            psycopg.Cursor(self.connection).execute(statement.encode(), params, prepare=True)
+            cursor = psycopg.Cursor(self.connection)
+            return cursor.execute(statement.encode(), params, prepare=True).rowcount
 
     def begin_pipeline(self) -> None:
         """Let statements travel together, up to one whose rows are read or to the commit.

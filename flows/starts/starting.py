@@ -14,6 +14,7 @@ from django.db import IntegrityError
 from flows.errors import (
     CallbackRefused,
     CommitInDoubt,
+    FlowError,
     FlowNotRunnable,
     PayloadInvalid,
     PayloadNotChecked,
@@ -21,7 +22,7 @@ from flows.errors import (
 from flows.models import IdempotencyKey
 from flows.models.message import DEFAULT_PRIORITY
 from flows.options import RunOptions, checked_options
-from flows.plan import FlowPlan
+from flows.plan import FlowPlan, known_flow_plan
 from flows.starts.doubt import settling
 from flows.starts.idempotency import key_of, known_start, start_once
 from flows.starts.new_run import (
@@ -72,6 +73,11 @@ def start(
     may be stored.
     """
     options = checked_options(priority, start_at, idempotency_key, labels, deadline, callback_url)
+    is_plain = options == RunOptions(options.priority) and idempotency_key is None and not rates
+    if isinstance(flow, str) and is_plain:
+        started = _started_as_known(flow, payload, user, options.priority)
+        if started is not None:
+            return started
     plan = plan_of(flow)
     try:
         run = new_run(
@@ -94,6 +100,27 @@ def start(
         return known
     key = None if idempotency_key is None else key_of(run, idempotency_key, options)
     return start_run(run, key)
+
+
+def _started_as_known(
+    flow: str, payload: Payload, user: Caller | None, priority: int
+) -> Started | None:
+    """Start a run by the plan that is known, if the configuration has not changed since."""
+    known = known_flow_plan(flow) if store().starts_in_one_statement() else None
+    if known is None:
+        return None
+    revision, plan = known
+    try:
+        run = new_run(plan, payload, user, priority, None)
+    except FlowError:
+        # It may be that plan which is at fault.
+        return None
+    try:
+        if not store().start_under(revision, run):
+            return None
+    except CommitInDoubt as doubt:
+        _settle(doubt, [run])
+    return Started(run.correlation_id, run.flow_name)
 
 
 def start_run(
@@ -184,6 +211,10 @@ def _store(runs: list[NewRun]) -> None:
         with within_rates(runs):
             store().start(runs)
     except CommitInDoubt as doubt:
-        # An IntegrityError means that the runs were stored.
-        with settling(doubt), suppress(IntegrityError), within_rates(runs):
-            store().start(runs)
+        _settle(doubt, runs)
+
+
+def _settle(doubt: CommitInDoubt, runs: list[NewRun]) -> None:
+    # An IntegrityError means that the runs were stored.
+    with settling(doubt), suppress(IntegrityError), within_rates(runs):
+        store().start(runs)

@@ -185,6 +185,13 @@ class Database(ABC):
     def store_starts(self, rows: Sequence[Row]) -> None:
         """Insert runs with their first messages."""
 
+    def store_start_under(self, revision: str, row: Row) -> bool:
+        """Insert a run with its first message, and commit, if the configuration has this revision.
+
+        False where it has another one, or where that takes more than one round trip.
+        """
+        return False
+
     @abstractmethod
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         """Add to the totals of flows, in the order of their names."""

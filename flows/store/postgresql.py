@@ -56,7 +56,9 @@ LIMITS = (
 
 # The same for a statement that is a transaction of its own, with what is done at its commit. There
 # it is never idle.
-LIMITED = "limits AS MATERIALIZED (SELECT set_config('lock_timeout', '5s', true) AS lock_timeout)"
+LIMITS_OF_ONE = "SELECT set_config('lock_timeout', '5s', true) AS lock_timeout"
+# Nothing is inserted where the configuration has another revision.
+LIMITS_UNDER_REVISION = f"{LIMITS_OF_ONE} FROM flows_configurationrevision WHERE token = %s::uuid"
 
 # What is read then is found by an index: its plan is kept, and may have been made when a table was
 # empty. One plan does for all values: where the planner thinks that others are cheaper, it would
@@ -216,12 +218,18 @@ class PostgreSQL(Database):
     def store_starts(self, rows: Sequence[Row]) -> None:
         params = [orjson.dumps(as_stored(rows)).decode()]
         own: Any = connections[DEFAULT_DB_ALIAS]
-        # Django's own backend cannot; a session of a pooler is set up in each transaction.
-        if hasattr(own, "commit_one") and own.get_autocommit() and not own.is_pooled:
-            own.commit_one(as_one_statement_of(START, limited=True), params)
+        if commits_one(own):
+            own.commit_one(as_one_statement_of(START, LIMITS_OF_ONE), params)
             return
         with self.transaction():
             self.write(as_one_statement_of(START), params)
+
+    def store_start_under(self, revision: str, row: Row) -> bool:
+        own: Any = connections[DEFAULT_DB_ALIAS]
+        if not commits_one(own):
+            return False
+        params = [revision, orjson.dumps(as_stored([row])).decode()]
+        return bool(own.commit_one(as_one_statement_of(START, LIMITS_UNDER_REVISION), params))
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         rows = [{"flow_name": name, **asdict(changes)} for name, changes in totals.items()]
@@ -278,6 +286,14 @@ class PostgreSQL(Database):
             return psycopg.Cursor(own.connection).execute(sql, params, prepare=prepare)
 
 
+def commits_one(own: Any) -> bool:
+    """Tell whether a statement may be a transaction of its own now.
+
+    Django's own backend cannot; a session of a pooler is set up in each transaction.
+    """
+    return hasattr(own, "commit_one") and own.get_autocommit() and not own.is_pooled
+
+
 def pipeline_of(own: Any) -> Any:
     """Return what the statements of the transaction that is open travel in, None where in nothing.
 
@@ -329,10 +345,10 @@ def quoted(text: str) -> str:
 
 
 @cache
-def as_one_statement_of(batches: tuple[BatchStatement, ...], limited: bool = False) -> str:
+def as_one_statement_of(batches: tuple[BatchStatement, ...], limits: str = "") -> str:
     """Return inserts of the same rows as one statement.
 
-    `limited`: its transaction is bound by `LIMITED` from the first row on.
+    From the first row on its transaction is bound by the `limits`, a SELECT.
     """
     names = list(dict.fromkeys(name for batch in batches for name in batch.names()))
     inserts = [batch.fill("d.") for batch in batches]
@@ -341,8 +357,8 @@ def as_one_statement_of(batches: tuple[BatchStatement, ...], limited: bool = Fal
         + (f" GROUP BY {insert.group}" if insert.group else "")
         for insert in inserts
     ]
-    parts = [LIMITED] if limited else []
-    rows = f"{'limits, ' if limited else ''}{recordset(names)}"
+    parts = [f"limits AS MATERIALIZED ({limits})"] if limits else []
+    rows = f"{'limits, ' if limits else ''}{recordset(names)}"
     parts.append(f"d AS MATERIALIZED (SELECT * FROM {rows})")
     parts += [f"insert_{number} AS ({select})" for number, select in enumerate(selects[:-1])]
     return f"WITH {', '.join(parts)} {selects[-1]}"

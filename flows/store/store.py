@@ -89,6 +89,28 @@ class Store:
 
             note_starts(runs, began)
 
+    def starts_in_one_statement(self) -> bool:
+        """Tell whether `start_under` may do more than return false."""
+        return self.database.counts_with_commit and connection.get_autocommit()
+
+    def start_under(self, revision: str, run: NewRun) -> bool:
+        """Store a run in one round trip, if the configuration has this revision.
+
+        False: it has another one, or a start like this takes more. Then nothing is stored. Raises
+        as `start` does.
+        """
+        if has_more_beside([run]) or not self._finds_room_by_itself([run], bool(run.start_at)):
+            return False
+        began = time.time()
+        with self._noting_full():
+            row = start_row(run, self.database.time_of_start())
+            is_stored = self.database.store_start_under(revision, row)
+        if is_stored and are_on():
+            from flows.traces.spans import note_starts
+
+            note_starts([run], began)
+        return is_stored
+
     def _start(self, runs: Sequence[NewRun], look_for_room: bool) -> None:
         ready, delayed = room_needed(runs)
         if look_for_room and not self._finds_room_by_itself(runs, bool(delayed)):
