@@ -21,23 +21,27 @@ SQLITE_LOOK_SECONDS = 0.002
 # After a write it is asked at once, and then less and less often: the commit is about to end.
 SQLITE_FIRST_LOOK_SECONDS = 0.0003
 SQLITE_IDLE_SECONDS = 1.0
+UNATTENDED = """
+    SELECT queue_id FROM flows_queuestate s WHERE depth > 0
+        AND NOT EXISTS (SELECT 1 FROM flows_consumer c WHERE c.queue_id = s.queue_id)
+"""
 
 
 class Listener(ABC):
     """Waits for what other processes commit.
 
-    `is_told_all`: no commit of a start escapes it. `queues`: those that starts were told of since
-    the last `look`, where they are told.
+    `is_told_all`: no commit of a start escapes it.
     """
 
     is_told_all = True
 
-    def __init__(self) -> None:
-        self.queues: set[int] = set()
-
     @abstractmethod
     def look(self) -> None:
         """Remember how things stand: whatever happens after this ends the next `wait`."""
+
+    @abstractmethod
+    def told(self) -> set[int]:
+        """Return the queues that may have got messages since the last `look`, each once."""
 
     @abstractmethod
     def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> bool:
@@ -57,7 +61,7 @@ class PostgreSQLListener(Listener):
     """
 
     def __init__(self, channel: str) -> None:
-        super().__init__()
+        self.queues: set[int] = set()
         database = direct_database()
         params = database.get_connection_params()
         params.pop("cursor_factory", None)
@@ -71,6 +75,10 @@ class PostgreSQLListener(Listener):
     def look(self) -> None:
         self._take()
         self.queues.clear()
+
+    def told(self) -> set[int]:
+        told, self.queues = self.queues, set()
+        return told
 
     def _take(self) -> bool:
         """Take the notifications, which the connection keeps; whether there were some."""
@@ -97,7 +105,6 @@ class SQLiteListener(Listener):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.version = self._data_version()
         self.writes = FileWrites.of(Path(str(connection.settings_dict["NAME"])))
         self.written_at = time.monotonic()
@@ -108,6 +115,15 @@ class SQLiteListener(Listener):
 
     def look(self) -> None:
         self.version = self._data_version()
+
+    def told(self) -> set[int]:
+        """Those with messages and without a session. The wait goes on behind what this has seen."""
+        version = self._data_version()
+        if version == self.version:
+            return set()
+        self.version = version
+        with connection.wrap_database_errors:
+            return {id for (id,) in connection.connection.execute(UNATTENDED)}
 
     def wait(self, seconds: float, wakers: Sequence[Waker] = ()) -> bool:
         deadline = time.monotonic() + seconds

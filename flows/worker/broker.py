@@ -254,8 +254,7 @@ class QueueBroker(ORM):
 
         A claim finds out for itself what has changed since.
         """
-        told, listener.queues = listener.queues, set()
-        if not told or self.lanes is None:
+        if self.lanes is None or self.is_busy or not (told := listener.told()):
             return []
         self.offers.end(self.lanes.taken.packets())
         offered = {offer.queue_id for offer in self.offers}

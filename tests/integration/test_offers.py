@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -296,6 +297,27 @@ def test_the_broker_of_a_cluster_hands_a_session_over_itself(broker):
     assert broker.lanes.flows.get() == session
 
 
+@pytest.mark.skipif(is_postgresql(), reason="PostgreSQL tells the queue")
+def test_a_start_in_another_session_is_offered_before_a_look_on_sqlite(broker, looks):
+    def start() -> None:
+        engine.start("flow", {})
+        connection.close()
+
+    broker.dequeue()
+    looks.clear()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(start).result()
+    assert broker.listener.wait(PATIENCE)
+
+    assert handed_out(broker) == ["flow-0"]
+    assert looks == []
+    # It is told once, and a message that a session has is no reason for another one.
+    assert broker.listener.told() == set()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(start).result()
+    assert broker.listener.told() == set()
+
+
 @pytest.mark.skipif(not is_postgresql(), reason="SQLite tells no queue")
 def test_a_start_is_offered_before_the_broker_has_looked_at_all_queues(broker, looks):
     broker.dequeue()
@@ -330,7 +352,7 @@ def test_a_notification_in_words_of_another_version_ends_the_wait(broker):
 
     assert broker.listener.wait(PATIENCE)
 
-    assert broker.listener.queues == {7}
+    assert broker.listener.told() == {7}
 
 
 @pytest.mark.parametrize(
