@@ -37,6 +37,7 @@ from tests.sampling import (
     leave_to_long_runs,
     require_that_long_tests_are_found,
 )
+from tests.waiting import PATIENCE
 
 # It has a suite of its own, which a test runs.
 collect_ignore = ["project"]
@@ -230,6 +231,12 @@ def trials_take_over_warm_zygotes(zygotes: Zygotes) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scripts.trials.trial.HostPool", pool)
         yield
+
+
+@pytest.fixture
+def time_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a host at its time limit tell where its script is, however busy the machine is."""
+    monkeypatch.setattr("scripts.pool.host_client._TELLING_SECONDS", PATIENCE)
 
 
 @pytest.fixture(autouse=True)

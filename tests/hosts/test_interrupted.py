@@ -16,6 +16,8 @@ from tests.hosts.pools import SITE, children
 from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE, wait_for
 
+pytestmark = pytest.mark.usefixtures("time_to_tell")
+
 BODY = b'{"correlationId":"c","payload":{}}'
 
 PYTHON_LOOP = """\

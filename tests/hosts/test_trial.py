@@ -135,7 +135,7 @@ def test_an_endless_script_is_ended_at_its_time_limit():
     assert "0.3 s" in str(trial.error)
 
 
-def test_a_long_time_limit_is_cut_for_trials(monkeypatch):
+def test_a_long_time_limit_is_cut_for_trials(monkeypatch, time_to_tell):
     monkeypatch.setattr("scripts.trials.trial.MAX_SECONDS", 0.2)
 
     trial = attempt("def run(message, context):\n    while True: pass", timeout_seconds=3600)

@@ -302,7 +302,7 @@ def test_the_log_of_a_cancelled_run_stays_when_the_worker_is_gone(started, at_wo
     assert StepRun.objects.get().outcome == "CANCELLED"
 
 
-def test_a_time_limit_is_stored_with_log_line_and_function():
+def test_a_time_limit_is_stored_with_log_line_and_function(time_to_tell):
     flow = make_flow(codes=[ENDLESS], max_deliveries=1)
     script = flow.steps.get().script
     script.timeout = timedelta(seconds=1)

@@ -144,7 +144,7 @@ def test_a_new_script_is_tried_with_libraries_and_settings_from_files(tmp_path):
     assert not Script.objects.filter(name="new").exists()
 
 
-def test_a_script_of_a_document_is_tried_with_its_limits_and_hosts(tmp_path):
+def test_a_script_of_a_document_is_tried_with_its_limits_and_hosts(tmp_path, time_to_tell):
     get = "def run(message, context):\n    context.http.get('https://b.test/')\n"
     slow = "def run(message, context):\n    while True: pass\n"
     document = {

@@ -218,7 +218,9 @@ def test_collect_waits_no_longer_than_its_timeout(pool: HostPool) -> None:
         "swallow()",
     ],
 )
-def test_time_limit_holds_whatever_a_script_does(pool: HostPool, statement: str) -> None:
+def test_time_limit_holds_whatever_a_script_does(
+    pool: HostPool, time_to_tell: None, statement: str
+) -> None:
     code = f"""
 import re, time
 def swallow():
