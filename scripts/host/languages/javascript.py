@@ -30,7 +30,7 @@ from scripts.host.languages.javascript_errors import (
     syntax_hint,
 )
 from scripts.host.languages.javascript_marks import MAX_CODE, Marks
-from scripts.host.languages.javascript_tokens import characters
+from scripts.host.languages.javascript_tokens import Scanner, characters, stray_brace
 from scripts.host.languages.key_orders import key_orders
 from scripts.host.languages.loops import loop_after
 from scripts.host.languages.places import pointed_at, shown_line
@@ -359,8 +359,12 @@ def _compiled(file: str, code: str, source: str, first_line: int) -> bytes:
 def _in_code(fault: SyntaxFault, code: str, *, is_library: bool) -> SyntaxFault:
     """Return the fault at its place in the code itself, with a hint where there is one."""
     message, lines = plain_text(str(fault), MAX_MESSAGE_LENGTH), lines_of(code.rstrip())
-    if fault.line is None or not code:
-        return SyntaxFault(message, fault.line and 1)
+    if fault.line is None:
+        return _wrong_pattern(code, lines) or SyntaxFault(message, None)
+    if not code:
+        return SyntaxFault(message, 1)
+    if not is_library and (early := _early_end(code, lines)):
+        return early
     line, column = max(1, fault.line), fault.column
     if line <= len(lines):
         column = characters(lines[line - 1], column)
@@ -370,6 +374,32 @@ def _in_code(fault: SyntaxFault, code: str, *, is_library: bool) -> SyntaxFault:
         message = "unexpected end: a bracket, a brace or a quote is not closed"
     hint = syntax_hint(message, lines[line - 1], column, is_library=is_library)
     return SyntaxFault(f"{message}; {hint}" if hint else message, line, column)
+
+
+def _wrong_pattern(code: str, lines: list[str]) -> SyntaxFault | None:
+    """Return the fault of a regular expression, for which the engine tells no place."""
+    for token in Scanner(code).scan():
+        if token.kind == "pattern" and token.line <= len(lines):
+            try:
+                quickjs.compiled(token.text, "script")
+            except SyntaxFault as fault:
+                column = characters(lines[token.line - 1], token.column)
+                message = plain_text(str(fault), MAX_MESSAGE_LENGTH)
+                return SyntaxFault(f"no regular expression: {message}", token.line, column)
+    return None
+
+
+def _early_end(code: str, lines: list[str]) -> SyntaxFault | None:
+    """Return the fault of a brace that closes the function around the script."""
+    brace = stray_brace(code)
+    if brace is None or brace.line > len(lines):
+        return None
+    try:
+        quickjs.compiled(_BEFORE + code[: brace.start] + _AFTER, "script", 1)
+    except SyntaxFault:
+        return None
+    column = characters(lines[brace.line - 1], brace.column)
+    return SyntaxFault("unexpected '}': it closes nothing", brace.line, column)
 
 
 def _pointed_at(file: str, code: str, fault: SyntaxFault) -> str:

@@ -128,6 +128,17 @@ class Scanner:
         return len(self._code[self._line_start : offset].encode(errors="replace"))
 
 
+def stray_brace(code: str) -> Token | None:
+    """Return the first closing brace that closes nothing."""
+    depth = 0
+    for token in Scanner(code).scan():
+        if token.kind == "sign":
+            depth += (token.text == "{") - (token.text == "}")
+            if depth < 0:
+                return token
+    return None
+
+
 def characters(line: str, column: int) -> int:
     """Return the column in characters for one in bytes, as the engine counts."""
     if line.isascii():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.host.languages.javascript import JavaScriptScript
+from scripts.host.languages.javascript import JavaScriptScript, syntax_fault
 from scripts.host.languages.javascript_marks import Marks
 from scripts.protocol.errors import OutputInvalid, ScriptInvalid
 from scripts.protocol.wire import MAX_TEXT_LENGTH
@@ -143,6 +143,44 @@ def test_a_line_of_a_stack_has_a_caret() -> None:
 
 def test_an_end_that_comes_too_early_is_named() -> None:
     assert "a bracket, a brace or a quote is not closed" in str(refused("if (true) {\n  log(1)"))
+
+
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [
+        ("}", (1, 1)),
+        ("log(1);\n  }\nsetData(1);", (2, 3)),
+        ("if (1) {\n  log('}');\n}}\nsetData(1);", (3, 2)),
+        ("const é = `${ { a: 1 }.a }`; } // {", (1, 30)),
+        ("})();", (1, 1)),
+    ],
+)
+def test_a_brace_too_many_is_named(code: str, place: tuple[int, int]) -> None:
+    fault = syntax_fault(code)
+
+    assert fault is not None
+    assert str(fault) == "unexpected '}': it closes nothing"
+    assert (fault.line, fault.column) == place
+
+
+def test_a_regular_expression_that_does_not_compile_is_shown() -> None:
+    error = refused("const a = /b/.test('c') / 2;\n  const é = 'ü', x = /a(/.test('b');")
+
+    assert str(error) == "line 2: no regular expression: expecting ')'"
+    assert error.traceback.splitlines()[:3] == [
+        '  File "pricing", line 2, column 22',
+        "    const é = 'ü', x = /a(/.test('b');",
+        "                       ^",
+    ]
+    assert "expecting ')'" in str(syntax_fault("x = 1;\ny = /a(/;", is_library=True))
+
+
+def test_a_brace_too_many_hides_no_fault_before_it() -> None:
+    fault = syntax_fault("const a = ;\n}")
+
+    assert fault is not None
+    assert fault.line == 1
+    assert "closes nothing" not in str(fault)
 
 
 @pytest.mark.parametrize("code", ["typeof require", "typeof process === 'object' && process.env"])
