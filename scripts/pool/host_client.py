@@ -278,8 +278,11 @@ class HostClient:
         return self.has_been_reclaimed or clock - self.progress_at > patience
 
     def computes(self, clock: float) -> bool:
-        """Whether the host is busy with fast calls."""
-        return self.in_flight > 0 and not self.is_stuck(clock)
+        """Whether the host is busy with fast calls; their answers may not have been read yet."""
+        if not self.in_flight or self.has_been_reclaimed:
+            return False
+        began_at = self.page.began_at
+        return not began_at or clock - began_at <= STUCK_SECONDS or not self.is_stuck(clock)
 
     @property
     def has_been_reclaimed(self) -> bool:

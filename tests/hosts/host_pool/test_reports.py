@@ -1,5 +1,7 @@
 """When the pool reports outcomes, and on how many hosts fast calls run."""
 
+import time
+
 import pytest
 
 from scripts.pool import host_client, host_pool, hosts
@@ -58,6 +60,24 @@ def test_calls_that_wait_for_a_core_alone_run_on_no_more_hosts_than_there_are_co
     outcomes = run_all(pool, code, [0] * 4000, hosts=8)
 
     assert len({payload(outcome) for outcome in outcomes.values()}) == 2
+
+
+def test_a_host_whose_answers_have_not_been_read_computes_and_one_with_a_slow_call_does_not(
+    pool: HostPool,
+) -> None:
+    run_all(pool, SLEEPING, [0] * 20)
+    pool.submit(program(SLEEPING), SITE, calls([0] * 20), 1)
+    (host,) = pool._hosts
+    wait_for(lambda: host.page.begun == host.sent and not host.page.running)
+    later = time.monotonic() + 1
+
+    assert host.is_stuck(later)
+    assert host.computes(later)
+
+    collect_all(pool)
+    pool.submit(program(SLEEPING), SITE, calls([600]), 1)
+    wait_for(lambda: not host.computes(time.monotonic()))
+    pool.cancel({0})
 
 
 def test_idle_hosts_of_fast_calls_beyond_the_cores_are_ended_soon(
