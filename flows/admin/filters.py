@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -191,6 +191,9 @@ class AgeFilter(DropdownFilter):
         return queryset.filter(pk__gte=first_uuid7(timezone.now() - age))
 
 
+DAY_BEGIN, DAY_END = "00:00:00", "23:59:59.999999"
+
+
 def zone_of(given: Mapping[str, str], field: str) -> tzinfo:
     """Return the zone that the times of a filter are in: times.js gives that of the browser."""
     try:
@@ -233,14 +236,25 @@ class TimeRangeFilter(RangeDateTimeFilter):
     """Filters from a time to another. Without a time of day, the whole day counts."""
 
     form_class = TimeRangeForm
+    template = "admin/flows/time_range_filter.html"
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        """Yield the form with its zone; times.js shows its times in the zone of the browser."""
+        request: Any = self.request
+        for choice in super().choices(changelist):
+            bounds = self._time("from", DAY_BEGIN), self._time("to", DAY_END)
+            for field, at in zip(choice["form"].fields.values(), bounds, strict=True):
+                field.widget.widgets[0].attrs["data-at"] = at.isoformat() if at else ""
+            zone = str(zone_of(request.GET, self.field_path))
+            yield {**choice, "zone": zone}
 
     def expected_parameters(self) -> list[str | None]:
         return [*super().expected_parameters(), f"{self.field_path}_zone"]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if start := self._time("from", "00:00:00"):
+        if start := self._time("from", DAY_BEGIN):
             queryset = queryset.filter(**{f"{self.field_path}__gte": start})
-        if end := self._time("to", "23:59:59.999999"):
+        if end := self._time("to", DAY_END):
             queryset = queryset.filter(**{f"{self.field_path}__lte": end})
         return queryset
 
@@ -264,8 +278,8 @@ class CreatedFilter(TimeRangeFilter):
     """Filters runs by their key, because a UUIDv7 begins with the time."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if start := self._time("from", "00:00:00"):
+        if start := self._time("from", DAY_BEGIN):
             queryset = queryset.filter(pk__gte=first_uuid7(start))
-        if end := self._time("to", "23:59:59.999999"):
+        if end := self._time("to", DAY_END):
             queryset = queryset.filter(pk__lt=first_uuid7(end, timedelta(milliseconds=1)))
         return queryset

@@ -22,7 +22,7 @@ from unfold.decorators import display
 from flows.access.rights import SEES_EVERY_RUN, flows_with
 from flows.admin.by_role import rights_of
 from flows.admin.display import elapsed, first_line, link, page_of, shown_time
-from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter
+from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilter, zone_of
 from flows.admin.run_labels import RUN_LABELS, words_of
 from flows.encryption.payload_keys import has_keys
 from flows.errors import OptionInvalid
@@ -367,6 +367,7 @@ def chips(params: QueryDict) -> Iterator[dict[str, str]]:
         value = params.get(name, "").strip()
         if name in RANGE:
             value = " ".join(filter(None, (params.get(each) for each in names)))
+            value = value and f"{value} {zone_of(params, 'created_at')}"
         if value:
             shown = f"{label}: {value}" if label else f"“{value}”"
             without = dict.fromkeys((*names, "before"))

@@ -66,6 +66,7 @@ def test_times_are_in_the_zone_of_the_browser_with_utc_in_the_title(page: Any) -
     assert shown.get_attribute("title") == "2026-01-05 23:30:00 UTC"
 
     other.get_by_role("button", name="Filters").or_(other.get_by_text("Filters")).first.click()
+    assert "Times are in Asia/Tokyo." in other.locator("#filter-form").inner_text()
     other.locator("[name=created_at_to_0]").fill("2026-01-06")
     with other.expect_navigation():
         other.get_by_role("button", name="Apply Filters").click()
@@ -73,6 +74,9 @@ def test_times_are_in_the_zone_of_the_browser_with_utc_in_the_title(page: Any) -
         "created_at_to_0": ["2026-01-06"],
         "created_at_zone": ["Asia/Tokyo"],
     }
+    other.goto(f"{page.url}?created_at_from_0=2026-01-05&created_at_from_1=21:49")
+    assert other.locator("#id_created_at_from_0").input_value() == "2026-01-06"
+    assert other.locator("#id_created_at_from_1").input_value() == "06:49:00"
     context.close()
 
 

@@ -5,7 +5,8 @@ The server writes `<time datetime="…" title="… UTC">… UTC</time>`. This mo
 always, with "clock" it has no day, with "precise" milliseconds instead. With "next", of what is to come, it is "in 3 min" within the next
 hour, and "due" once the time has come. The title keeps the time in UTC.
 
-Filters of a list take times in the zone of the browser, and send its name beside them.
+Filters of a list take times in the zone of the browser, show those of their address in it, say so, and send
+its name beside them.
 */
 (() => {
   "use strict";
@@ -75,12 +76,26 @@ Filters of a list take times in the zone of the browser, and send its name besid
     }
   };
 
+  const writeFilter = (note) => {
+    if (note.dataset.zoneOfTimes !== zone) {
+      for (const date of note.parentElement.querySelectorAll("[data-at]")) {
+        const at = new Date(date.dataset.at);
+        if (!Number.isNaN(at.getTime())) {
+          date.value = day(at);
+          date.form.elements[date.name.replace(/0$/, "1")].value = clock(at);
+        }
+      }
+    }
+    note.textContent = `Times are in ${zone}.`;
+  };
+
   document.addEventListener("formdata", addZone);
   document.addEventListener("DOMContentLoaded", () => {
     if (document.getElementById("filter-form")) {
       // Django would warn that the browser's zone is not the server's.
       delete document.body.dataset.adminUtcOffset;
     }
+    document.querySelectorAll("[data-zone-of-times]").forEach(writeFilter);
   });
   document.addEventListener("DOMContentLoaded", write);
   document.addEventListener("htmx:afterSwap", write);
