@@ -78,6 +78,21 @@ def test_dialog_is_named_keeps_the_focus_and_gives_it_back(page: Any) -> None:
         page.wait_for_function("document.activeElement.textContent.includes('Pause')")
 
 
+def test_filters_of_a_list_get_the_focus_keep_it_and_give_it_back(page: Any) -> None:
+    make_flow("orders", [ECHO])
+    page.goto(reverse("admin:flows_run_changelist"))
+    page.wait_for_function("window.Alpine !== undefined")
+    page.get_by_role("button", name="Filters").focus()
+    page.keyboard.press("Enter")
+
+    page.get_by_role("dialog", name="Filters").wait_for()
+    page.wait_for_function("document.activeElement.closest('#filter-form') !== null")
+    assert_focus_stays(page)
+    page.keyboard.press("Escape")
+
+    page.wait_for_function("document.activeElement.textContent.includes('Filters')")
+
+
 def test_dialog_is_answered_by_keyboard(page: Any) -> None:
     make_flow("orders", [ECHO])
     page.goto(reverse("admin:flows_flow_change", args=[Flow.objects.get().pk]))

@@ -34,7 +34,9 @@ unfold's menus open at elements that are no buttons. This module
   let openedMenu = null;
 
   const isShown = (element) => element.getClientRects().length > 0;
-  const focusableIn = (element) => [...element.querySelectorAll(FOCUSABLE)].filter(isShown);
+  // select2 hides a field behind its own.
+  const isReached = (element) => isShown(element) && !element.matches(".select2-hidden-accessible");
+  const focusableIn = (element) => [...element.querySelectorAll(FOCUSABLE)].filter(isReached);
 
   const nameIcon = (button) => {
     const icon = button.textContent.trim();
@@ -140,7 +142,13 @@ unfold's menus open at elements that are no buttons. This module
 
   const openDialog = () => [...document.querySelectorAll('[role="dialog"]')].findLast(isShown);
 
+  // What a field of a dialog opens stands elsewhere on the page.
+  const OPENED_BY_FIELDS = ".select2-container, .calendarbox, .clockbox";
+
   const keepIn = (dialog, event) => {
+    if (document.activeElement.closest(OPENED_BY_FIELDS)) {
+      return;
+    }
     const all = focusableIn(dialog);
     if (all.length === 0) {
       return;
@@ -180,7 +188,8 @@ unfold's menus open at elements that are no buttons. This module
     let wasShown = false;
     const look = () => {
       const shown = isShown(dialog);
-      if (shown && (!wasShown || !dialog.contains(document.activeElement))) {
+      const isElsewhere = !dialog.closest("#changelist-filter") && !dialog.contains(document.activeElement);
+      if (shown && (!wasShown || isElsewhere)) {
         beforeDialog ??= document.activeElement;
         nameDialog(dialog);
         (dialog.querySelector("[autofocus]") ?? firstOf(dialog))?.focus();
@@ -200,7 +209,7 @@ unfold's menus open at elements that are no buttons. This module
 
   // A field, else the first button that does nothing: the question is read before it is answered.
   const firstOf = (dialog) =>
-    focusableIn(dialog).find((each) => each.matches("input, select, textarea")) ??
+    focusableIn(dialog).find((each) => each.matches("input, select, textarea, [role=combobox]")) ??
     focusableIn(dialog)[0];
 
   const goToRefused = () => {
@@ -235,6 +244,13 @@ unfold's menus open at elements that are no buttons. This module
     const modal = document.getElementById("modal-content");
     if (modal) {
       watchDialog(modal);
+    }
+    const filters = document.getElementById("changelist-filter");
+    if (filters) {
+      filters.setAttribute("role", "dialog");
+      filters.setAttribute("aria-label", "Filters");
+      filters.firstElementChild.setAttribute("aria-label", "Close");
+      watchDialog(filters);
     }
   });
 })();
