@@ -25,6 +25,7 @@ from flows.models import (
     Queue,
     RoleMapping,
     Step,
+    StepVersion,
 )
 from flows.models.starting import present_names
 from scripts.grants import PRIVATE, missing_to_save
@@ -112,7 +113,10 @@ def restore(record: Any, user: Any) -> Flow:
             _restore_row(flow, other)
         _restore_mappings(flow, plan.mappings, user)
         _take_versions(flow, record)
-        flow.make_version()
+        flow.make_version(author=user)
+        # After the new version: workers may have plans of the old ones, where there is no queue.
+        for step in plan.steps:
+            _take_step_versions(step)
     return flow
 
 
@@ -277,3 +281,13 @@ def _take_versions(flow: Flow, record: Any) -> None:
     # Another flow of that name may have been deleted in the same time.
     if len(numbers) == len(set(numbers)):
         versions.update(flow=flow)
+
+
+def _take_step_versions(record: Any) -> None:
+    """Give the queue of a step back what the deleted one had: dead letters are counted by it."""
+    records = Queue.history.filter(id=record.queue_id).order_by("history_date", "history_id")
+    first = records.first()
+    since = first.history_date if first else record.history_date
+    StepVersion.objects.filter(
+        queue=None, queue_name__in=records.values("name"), flow_version__created_at__gte=since
+    ).update(queue=Step.objects.values_list("queue", flat=True).get(pk=record.id))

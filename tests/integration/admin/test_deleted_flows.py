@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from flows import engine
+from flows.dead_letters import DeadLetterFilter
 from flows.models import (
     AlertThresholds,
     AuditEntry,
@@ -105,6 +106,39 @@ def test_scripts_and_queues_that_are_gone_are_restored_too(client, orders):
     assert steps_of(Flow.objects.get(name="orders")) == before
     assert [each.name for each in Script.objects.get(name="orders-1").libraries] == ["tools"]
     Queue.objects.get(name="orders-2").state.refresh_from_db()
+
+
+def test_dead_letters_of_a_restored_queue_are_counted_as_its(client, orders):
+    script = Script.objects.get(name="orders-1")
+    script.code = "def handle(message):\n    raise ValueError\n"
+    script.save()
+    Queue.objects.update(max_deliveries=1)
+    engine.start("orders", {})
+    work_until_idle(orders)
+    queue = Queue.objects.get(name="orders-1")
+    queue.name = "renamed"
+    queue.save()
+    orders.make_version()
+    orders.delete()
+    queue.delete()
+
+    restore(client, "orders")
+
+    answer = client.get("/async/api/queues/renamed").json()
+    assert DeadLetterFilter(queue="renamed").open(None).count() == 1
+    assert answer["deadLetters"] == 1
+
+
+def test_the_version_of_a_restoration_has_its_user(client, orders):
+    orders.delete()
+    Queue.objects.get(name="orders-0").delete()
+    Queue.objects.create(name="orders-0", size=5)
+    Script.objects.get(name="orders-1").delete()
+
+    restore(client, "orders")
+
+    newest = Flow.objects.get(name="orders").versions.order_by("number").last()
+    assert str(newest.author) == "root"
 
 
 def test_alert_thresholds_of_the_flow_and_its_queues_come_back(client, orders):
