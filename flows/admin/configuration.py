@@ -177,7 +177,7 @@ def _import(request: HttpRequest, site: UnfoldAdminSite, form: ImportForm) -> Ht
     data = form.cleaned_data
     document, prune, seen = read_document(data["raw"]), data["prune"], data["seen"]
     with transaction.atomic(), audit.acting("import", user=request.user):
-        changes = import_configuration(document, prune=prune)
+        changes = import_configuration(document, prune=prune, author=request.user)
         print_now = fingerprint(document, prune, changes)
         is_wanted = bool(changes) and print_now == seen
         transaction.set_rollback(not is_wanted)

@@ -54,7 +54,9 @@ Row = TypeVar("Row", bound=models.Model)
 OF_ROWS = ("schedules", "alertThresholds")
 
 
-def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = False) -> Changes:
+def import_configuration(
+    document: Any, *, dry_run: bool = False, prune: bool = False, author: Any = None
+) -> Changes:
     """Make the configuration what the document says, all of it or nothing.
 
     A key that is left out of an entry stands for its default, also where the row exists already.
@@ -71,7 +73,7 @@ def import_configuration(document: Any, *, dry_run: bool = False, prune: bool = 
         plan = plan_import(desired, before, prune)
         PlanChecks(plan, desired, current, before, faults).run()
         faults.raise_if_any()
-        _Import(plan, current, faults).apply()
+        _Import(plan, current, faults, author).apply()
         tables.apply()
         faults.raise_if_any()
         changes = compare(before, CurrentState.read().entries())
@@ -112,10 +114,13 @@ def _read(document: Any, faults: Faults) -> DesiredState:
 
 
 class _Import:
-    def __init__(self, plan: ImportPlan, current: CurrentState, faults: Faults) -> None:
+    def __init__(
+        self, plan: ImportPlan, current: CurrentState, faults: Faults, author: Any
+    ) -> None:
         self.plan = plan
         self.current = current
         self.faults = faults
+        self.author = author
 
     def apply(self) -> None:
         libraries = self._save_rows("library", Library, fill_library)
@@ -240,7 +245,7 @@ class _Import:
             | models.Q(steps__script__library_uses__library__name__in=changed["library"])
         )
         for flow in flows.distinct():
-            flow.make_version()
+            flow.make_version(self.author)
 
 
 def _save_schedules(flow: Flow, entries: list[dict[str, Any]]) -> None:

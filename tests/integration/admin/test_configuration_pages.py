@@ -74,7 +74,8 @@ def test_the_confirmed_import_is_applied_and_recorded(client, world, page, super
     response = confirmed(client, page, shown(client, page, ADDED))
 
     assert messages_of(response) == ["The document was imported: 3 added, 0 changed, 0 removed."]
-    assert Flow.objects.get(name="greeting").versions.count() == 1
+    version = Flow.objects.get(name="greeting").versions.get()
+    assert version.author == superuser
     entries = AuditEntry.objects.filter(verb="import")
     assert {"greeting", "welcome", "greetings"} <= {entry.name for entry in entries}
     assert {entry.actor for entry in entries} == {"root"}
