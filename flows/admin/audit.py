@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied
@@ -15,6 +16,7 @@ from django.db import models
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import path, reverse
 from django.utils.text import capfirst
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, FieldTextFilter
@@ -24,8 +26,9 @@ from unfold.paginator import InfinitePaginator
 from flows.admin.audit_export import csv_lines, json_lines
 from flows.admin.by_role import sees_every_flow
 from flows.admin.display import link, shown_time
+from flows.admin.error_pages import page
 from flows.admin.filters import TimeRangeFilter
-from flows.admin.malformed import is_key
+from flows.admin.malformed import MOST, OF_LOOKUPS, is_key, unreadable
 from flows.models import (
     AlertTarget,
     AlertThresholds,
@@ -195,10 +198,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         context["diff"] = changes_of(context["original"])
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def export_csv(self, request: HttpRequest) -> StreamingHttpResponse:
+    def export_csv(self, request: HttpRequest) -> HttpResponseBase:
         return self._export(request, csv_lines, "text/csv; charset=utf-8", "csv")
 
-    def export_json(self, request: HttpRequest) -> StreamingHttpResponse:
+    def export_json(self, request: HttpRequest) -> HttpResponseBase:
         return self._export(request, json_lines, "application/x-ndjson", "ndjson")
 
     def _export(
@@ -207,11 +210,19 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         lines: Callable[[QuerySet[AuditEntry]], Iterable[str]],
         content_type: str,
         ending: str,
-    ) -> StreamingHttpResponse:
+    ) -> HttpResponseBase:
         """Send the entries of the list, all its pages, in batches."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        entries = self.get_changelist_instance(request).get_queryset(request)
+        query = request.GET.copy()
+        for name in (PAGE_VAR, ERROR_FLAG):
+            query.pop(name, None)
+        request.GET = query  # type: ignore[assignment]
+        try:
+            entries = self.get_changelist_instance(request).get_queryset(request)
+        except OF_LOOKUPS:
+            text = f"Nothing is exported, as {unreadable(request)}"[:MOST]
+            return page(request, 400, "Cannot be exported", text)
         response = StreamingHttpResponse(lines(entries), content_type=content_type)
         response["Content-Disposition"] = f'attachment; filename="audit-log.{ending}"'
         response["Cache-Control"] = "no-store"

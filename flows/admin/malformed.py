@@ -84,9 +84,13 @@ class MalformedMiddleware:
 
 def without_filter(request: HttpRequest) -> HttpResponseBase:
     """Redirect to the whole list, which says what it was not filtered by."""
-    asked = ", ".join(f"{name}={value}" for name, value in request.GET.items())
-    messages.error(request, f"The list is not filtered, as this cannot be read: {asked}"[:MOST])
+    messages.error(request, f"The list is not filtered, as {unreadable(request)}"[:MOST])
     return HttpResponseRedirect(request.path)
+
+
+def unreadable(request: HttpRequest) -> str:
+    asked = ", ".join(f"{name}={value}" for name, value in request.GET.items())
+    return f"this cannot be read: {asked}"
 
 
 def url_name(request: HttpRequest) -> str:

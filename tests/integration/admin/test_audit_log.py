@@ -195,6 +195,25 @@ def test_exports_have_the_entries_of_the_filtered_list_over_all_pages(
     assert json.loads(lines[-1])["before"] == {"size": 1}
 
 
+@pytest.mark.parametrize("ending", ["csv", "ndjson"])
+@pytest.mark.parametrize("query", ["foo=1", "at_from_0=30.11.2026", "source__x=2"])
+def test_export_says_as_the_list_does_that_an_address_cannot_be_read(
+    client, entries, query, ending
+):
+    response = client.get(f"{LIST}export.{ending}?{query}")
+
+    assert response.status_code == 400
+    assert query in response.content.decode()
+
+
+def test_export_takes_the_address_of_any_page_of_the_list(client, entries):
+    of_page, of_all = (
+        body_of(client.get(f"{LIST}export.ndjson{query}")) for query in ("?p=9999&e=1", "")
+    )
+
+    assert of_page == of_all != ""
+
+
 def test_cell_of_the_csv_is_no_formula(client, db):
     record("change", Target("flow", "=HYPERLINK(1)"), reason="@SUM(1)")
 
