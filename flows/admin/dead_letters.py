@@ -52,6 +52,7 @@ from flows.admin.letter_list import (
 )
 from flows.admin.long_texts import EDITABLE, LongTexts, beginning_of, is_longer_than, whole_url
 from flows.admin.reprocessing_form import MOST_IDS, ids_in
+from flows.admin.starting import require_size
 from flows.dead_letters import count_by_step
 from flows.errors import AlreadyReprocessed, FlowError, PayloadInvalid, QueueFull
 from flows.message.envelope import parse_payload, parse_value, payload_of, takes_any_payload
@@ -123,6 +124,7 @@ class ReprocessForm(forms.Form):
             return None
         try:
             payload: bytes = text.encode()
+            require_size(payload)
             if takes_any_payload(self.letter.body):
                 parse_value(payload, comes_back=True)
             else:

@@ -19,7 +19,7 @@ from flows import engine
 from flows.access.rights import rights_on
 from flows.admin.by_role import has_right, has_right_somewhere
 from flows.admin.display import page_of
-from flows.admin.starting import first_step_of, refuse_payload
+from flows.admin.starting import first_step_of, refuse_payload, require_size
 from flows.errors import FlowError, InputNotKept, PayloadErased, PayloadInvalid
 from flows.models import Right, Run, StepVersion
 from flows.run_again import begins_within, may_edit_within, payload_kept, run_again
@@ -177,6 +177,8 @@ class RunAgain(Base):
             given = form.cleaned_data["payload"].replace("\r\n", "\n") if form else shown
             payload = None if given.strip() == shown.strip() and kept else given.encode()
             try:
+                if payload is not None:
+                    require_size(payload)
                 started = _started(request, run, step=step, payload=payload)
                 return redirect(self._page_of_new(request, run, started))
             except PayloadInvalid as error:

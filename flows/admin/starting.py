@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
@@ -46,6 +48,8 @@ else:
     Base = object
 
 EXAMPLES = {"default", "const", "example", "examples"}
+# What the editor adds to a payload that came without.
+_INDENTS = re.compile(rb"[\r\n]\s*|(?<=\":) ")
 _INPUT = " ".join(BASE_INPUT_CLASSES)
 _TEXT = " ".join(TEXTAREA_CLASSES)
 FIELD_BY_ERROR: dict[type[FlowError], str] = {
@@ -246,6 +250,7 @@ class StartingAdmin(Base):
         """Start the run; None if it is refused. `faults` receives the places in the payload."""
         payload = form.cleaned_data["payload"].encode()
         try:
+            require_size(payload)
             with counting_refusals(flow.name):
                 started = engine.start(flow.name, payload, user=request.user, **form.options())
         except PayloadInvalid as error:
@@ -268,6 +273,13 @@ class StartingAdmin(Base):
         if not self.has_see_runs_permission(request):
             return redirect(page_of(flow))
         return redirect(reverse("admin:flows_run_change", args=[started.correlation_id]))
+
+
+def require_size(payload: bytes) -> None:
+    """Raise PayloadInvalid where the API would take the body of a start for too large."""
+    size, limit = len(_INDENTS.sub(b"", payload)), settings.ASYNCENGINE_MAX_PAYLOAD_BYTES
+    if size > limit:
+        raise PayloadInvalid(f"The payload has {size:,} bytes. It may have at most {limit:,}.")
 
 
 def refuse_payload(form: forms.Form, error: PayloadInvalid, faults: list[dict[str, str]]) -> None:

@@ -197,3 +197,16 @@ def test_a_refused_form_shows_the_start_time_again_in_utc(client, page):
 )
 def test_a_field_for_a_time_shows_it_in_utc_as_browsers_write_it(given, shown):
     assert MomentInput("").format_value(given) == shown
+
+
+def test_a_payload_that_the_api_takes_for_too_large_is_refused_here_too(client, page, settings):
+    most = len('{"orderId":"A-1","amount":5}')
+    settings.ASYNCENGINE_MAX_PAYLOAD_BYTES = most
+    payloads = [{"orderId": "A-1", "amount": amount} for amount in (55, 5)]
+
+    refused, indented = (
+        client.post(page, {"payload": json.dumps(payload, indent=40)}) for payload in payloads
+    )
+
+    assert f"{most + 1} bytes. It may have at most {most}." in refused.content.decode()
+    assert indented.status_code == 302
