@@ -1,8 +1,7 @@
 """Counts the starts that are refused, by flow, minute and cause.
 
 A start that is accepted passes none of this. Refusals are added in memory and written at most every
-five seconds, by the call that is refused then. So the last ones of a process may be missing until
-its next refusal.
+five seconds, by the call that is refused then, or by a thread where none is.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -43,11 +42,14 @@ class Refusals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._counts: Counter[Key] = Counter()
+        self._later: threading.Timer | None = None
         self.forget()
 
     def forget(self) -> None:
         """Drop what is not written."""
-        self._counts: Counter[Key] = Counter()
+        with self._lock:
+            self._take()
         self._written = -WRITE_SECONDS
 
     def add(self, flow_name: str, cause: str) -> None:
@@ -74,7 +76,8 @@ class Refusals:
 
     def write_if_due(self) -> None:
         with self._lock:
-            if time.monotonic() - self._written < WRITE_SECONDS:
+            if (wait := self._written + WRITE_SECONDS - time.monotonic()) > 0:
+                self._write_later(wait)
                 return
             taken = self._take()
         self._write(taken)
@@ -85,7 +88,22 @@ class Refusals:
             taken = self._take()
         self._write(taken)
 
+    def _write_later(self, seconds: float) -> None:
+        if self._later is None:
+            self._later = threading.Timer(seconds, self._write_apart)
+            self._later.daemon = True
+            self._later.start()
+
+    def _write_apart(self) -> None:
+        try:
+            self.write()
+        finally:
+            connections.close_all()
+
     def _take(self) -> Counter[Key]:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         self._written = time.monotonic()
         taken, self._counts = self._counts, Counter()
         return taken
@@ -102,6 +120,7 @@ class Refusals:
             with self._lock:
                 if len(self._counts) < MOST_KEYS:
                     self._counts.update(counts)
+                    self._write_later(WRITE_SECONDS)
 
 
 def _sums_of(counts: Counter[Key]) -> Counter[Key]:

@@ -15,10 +15,12 @@ from flows.errors import PayloadInvalid, QueueFull
 from flows.models import Queue, RefusedStarts
 from flows.models.counts import ENDLESS_FROM
 from flows.monitoring.refused_starts import in_words, refused_starts
+from flows.starts import refusals as refusals_module
 from flows.starts.refusals import Refusals, refusals
 from flows.tasks.counting import purge_counts
 from tests.builders import ECHO, make_flow
 from tests.integration.api.helpers import client_of
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -124,6 +126,35 @@ def test_refusals_are_written_at_most_every_few_seconds():
     assert written() == 1
     own.write()
     assert written() == 100
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_refusals_are_written_without_another_one(monkeypatch):
+    monkeypatch.setattr("flows.starts.refusals.WRITE_SECONDS", 0.5)
+    own = Refusals()
+    for _ in range(7):
+        own.add("orders", "payload")
+
+    assert wait_for(lambda: written() == 7)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refusals_that_could_not_be_written_are_without_another_one(monkeypatch):
+    monkeypatch.setattr("flows.starts.refusals.WRITE_SECONDS", 0.5)
+    add = refusals_module._add
+    failed: list[object] = []
+
+    def fail_once(*args):
+        if not failed:
+            failed.append(args)
+            raise DatabaseError
+        add(*args)
+
+    monkeypatch.setattr(refusals_module, "_add", fail_once)
+    Refusals().add("orders", "full")
+
+    assert wait_for(lambda: written() == 1)
+    assert failed
 
 
 def test_two_processes_add_to_the_same_minute():
