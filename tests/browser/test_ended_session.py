@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.urls import reverse
 
+from flows import engine
 from flows.models import Flow, Queue
 from scripts.models import Script
 from tests.builders import ECHO, make_flow
@@ -55,6 +56,28 @@ def test_a_script_that_was_written_is_sent_again_after_the_login(page: Any, flow
     assert script.code.strip() == NEW_CODE.strip()
     page.goto(address)
     page.wait_for_load_state("networkidle")
+    assert page.get_by_role("button", name="Send it again").count() == 0
+
+
+def test_a_script_whose_save_was_not_answered_is_sent_again_after_back(
+    page: Any, flow: Flow
+) -> None:
+    script = Script.objects.get()
+    page.goto(reverse("admin:scripts_script_change", args=[script.pk]))
+    page.wait_for_function("document.getElementById('id_code')?.editor")
+    page.evaluate(WRITE, NEW_CODE)
+    engine.start("orders", {})
+    page.get_by_role("button", name="Save and continue editing").click()
+    page.get_by_role("button", name="Go on editing").wait_for()
+
+    page.go_back()
+    page.get_by_role("button", name="Send it again").click()
+    page.get_by_role("button", name="Go on editing").wait_for()
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text("was changed successfully").wait_for()
+
+    script.refresh_from_db()
+    assert script.code.strip() == NEW_CODE.strip()
     assert page.get_by_role("button", name="Send it again").count() == 0
 
 

@@ -2,7 +2,7 @@
  *
  * A session ends while a user writes, and what is sent then leads to the login page. A form is kept in
  * this tab while it is sent, and forgotten when another page comes than that of the login or of an
- * error (`data-not-saved`). Until then each page of the same user offers to send it again. Forms with
+ * error (`data-not-saved`), or of a question before it is saved (`data-unsaved`). Until then each page of the same user offers to send it again. Forms with
  * passwords, secrets or files are not kept.
  *
  * Where htmx gets the login page instead of a part of the page, the whole page leads to the login and
@@ -129,7 +129,8 @@
         const draft = stored();
         if (!draft) return;
         const login = document.getElementById("login-form");
-        if (login || document.querySelector("[data-not-saved]")) {
+        // The question before a save: without its answer, nothing was saved.
+        if (login || document.querySelector("[data-not-saved], form[data-unsaved]")) {
             store({ ...draft, isLost: true });
             const place = document.querySelector("[data-draft-kept]");
             if (place) place.hidden = false;
