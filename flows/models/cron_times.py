@@ -21,15 +21,20 @@ class CronInvalid(ValueError):
     """The text is no cron expression or no time zone, or names a time that never comes."""
 
 
+def zone_named(name: str) -> ZoneInfo:
+    """Return the time zone of a name. Raises CronInvalid."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise CronInvalid(f"There is no time zone {name!r}.") from error
+
+
 class CronTimes:
     """The times of one expression, all in UTC."""
 
     def __init__(self, expression: str, zone: str) -> None:
         """Raises CronInvalid. An expression of six fields begins with the seconds."""
-        try:
-            self._zone = ZoneInfo(zone)
-        except (KeyError, ValueError, OSError) as error:
-            raise CronInvalid(f"There is no time zone {zone!r}.") from error
+        self._zone = zone_named(zone)
         try:
             self._seconds = sorted(CronSim(expression, datetime(2000, 1, 1)).seconds)
         except CronSimError as error:

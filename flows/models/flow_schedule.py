@@ -13,7 +13,7 @@ from django.db.models import Value
 from django.utils import timezone
 from simple_history.models import HistoricalRecords
 
-from flows.models.cron_times import CronInvalid, CronTimes, require_times
+from flows.models.cron_times import CronInvalid, CronTimes, require_times, zone_named
 from flows.models.flow import Flow
 from flows.models.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY
 from flows.models.run_label import MOST_LABELS, label_fault
@@ -110,15 +110,25 @@ class FlowSchedule(models.Model):
         FlowScheduleState.renew(self, timezone.now())
 
     def clean(self) -> None:
-        # An entry of a document has no flow yet, so it is not known whether its name is new.
-        require_name(self, in_addresses=self.flow_id is not None, may_be_star=True)
-        wrong = {}
+        wrong: dict[str, Any] = {}
+        try:
+            # An entry of a document has no flow yet, so it is not known whether its name is new.
+            require_name(self, in_addresses=self.flow_id is not None, may_be_star=True)
+        except ValidationError as error:
+            wrong |= error.message_dict
         if fault := label_fault("schedule", self.name):
             wrong["name"] = f"Its runs have the name as a label, and {fault}."
+        zone = self.time_zone
         try:
-            require_times(self.cron, self.time_zone, timezone.now())
+            zone_named(zone)
         except CronInvalid as error:
-            wrong["time_zone" if "time zone" in str(error) else "cron"] = str(error)
+            wrong["time_zone"], zone = str(error), "UTC"
+        try:
+            # An empty one is refused as a field.
+            if self.cron:
+                require_times(self.cron, zone, timezone.now())
+        except CronInvalid as error:
+            wrong["cron"] = str(error)
         if not timedelta(0) <= self.jitter <= MOST_JITTER:
             wrong["jitter"] = "Must be 0 s to 1 day."
         if fault := payload_fault(self.payload):

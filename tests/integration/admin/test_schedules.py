@@ -72,6 +72,15 @@ def test_what_is_wrong_is_said_at_its_field_and_nothing_is_lost(
     assert schedule.name == "nightly"
 
 
+def test_all_that_is_wrong_is_said_at_once(client, schedule):
+    page = reverse(CHANGE, args=[schedule.pk])
+    response = save(client, page, name="a/b", cron="61 * * * *", time_zone="Europe/Nowhere")
+    assert set(response.context["adminform"].form.errors) == {"name", "cron", "time_zone"}
+
+    response = save(client, page, cron="")
+    assert response.context["adminform"].form.errors == {"cron": ["This field is required."]}
+
+
 def test_its_page_has_the_next_times_in_its_zone_and_the_last_problem(client, schedule):
     FlowScheduleState.objects.update(problem="The first queue of the flow is full.")
 
