@@ -11,7 +11,7 @@ from unfold.decorators import display
 from flows.access.rights import SEES_EVERY_RUN
 from flows.admin.by_role import ByRole, watched_flow_ids
 from flows.admin.display import link, page_of, shown_time
-from flows.models import Alert, Flow, Queue
+from flows.models import Alert, AlertTarget, Flow, Queue
 from scripts.admin.base import ReadOnlyAdmin
 from scripts.admin.site import register
 
@@ -29,6 +29,11 @@ class AlertAdmin(ByRole, ReadOnlyAdmin):
         *("began", "last_found", "ended", "told"),
     )
     readonly_fields = fields
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether alarms are followed: an empty list says nothing where they are not."""
+        return AlertTarget.objects.filter(active=True).exists()
 
     def seen(self, request: HttpRequest) -> Q | None:
         watched = watched_flow_ids(request)

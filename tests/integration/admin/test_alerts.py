@@ -193,3 +193,11 @@ def test_an_alert_leads_to_the_flow_and_the_queue_that_it_is_about(client, world
         model = row._meta.model_name
         assert f'href="{reverse(f"admin:flows_{model}_change", args=[row.pk])}"' in page
     assert "gone" in of_gone
+
+
+def test_empty_list_says_where_no_target_is_active(admin_client):
+    page = reverse("admin:flows_alert_changelist")
+    assert "There is no active alert target" in admin_client.get(page).content.decode()
+
+    AlertTarget.objects.create(name="team", changed_at=timezone.now())
+    assert "Empty is good: nothing fires" in admin_client.get(page).content.decode()
