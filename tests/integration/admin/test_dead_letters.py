@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from flows import engine
+from flows.admin.dead_letters import DeadLetterAdmin
 from flows.message.error_class import error_class_of
 from flows.models import AuditEntry, DeadLetter, Message, Reprocessing, Run
 from scripts.models import Script, ScriptVersion
@@ -571,3 +572,16 @@ def test_the_form_is_made_from_what_the_script_expects_of_the_payload(client, wo
     assert shown.context["schema"] == world.script.input_schema
     assert 'data-schema-form="id_payload"' in shown.content.decode()
     assert "flows/schema_form.js" in shown.content.decode()
+
+
+def test_the_pages_that_are_left_out_are_no_link(client, world, monkeypatch):
+    letter = DeadLetter.objects.first()
+    for _ in range(40):
+        letter.pk = None
+        letter.save(force_insert=True)
+    monkeypatch.setattr(DeadLetterAdmin, "list_per_page", 2)
+
+    html = client.get("/admin/flows/deadletter/").content.decode()
+
+    assert "…" in html
+    assert "%E2%80%A6" not in html

@@ -367,3 +367,13 @@ def test_a_run_whose_message_waits_is_called_so_on_every_page(client, world, con
     for page in (LIST, page_of(run), f"/admin/flows/flow/{flow.pk}/change/"):
         words = re.findall(r">\s*(WAITING|RUNNING)\s*<", client.get(page).text)
         assert words == [word], page
+
+
+def test_a_page_behind_the_last_one_leads_to_the_first_and_says_not_that_there_are_none(
+    client, world
+):
+    html = client.get("/admin/flows/run/", {"p": "9999", "status": "COMPLETED"}).content.decode()
+
+    assert "There are no runs on this page" in " ".join(html.split())
+    assert "It appears here when a flow is started" not in html
+    assert 'href="?status=COMPLETED">To the first page' in html
