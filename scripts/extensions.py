@@ -23,6 +23,8 @@ class Sample:
     label: str
     text: str
     is_chosen: bool = False
+    # Of the last step of a flow, whose output may be anything.
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

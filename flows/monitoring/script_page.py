@@ -41,9 +41,23 @@ def samples_of(script: Script, user: Any, choice: str = "") -> Iterator[Sample]:
     """
     for letter in _dead_letters(script, user, choice):
         label = f"{letter.dead_at:%Y-%m-%d %H:%M:%S} UTC, {letter.reason}, {letter.step}"
-        yield Sample("Dead letters", label, letter.body, is_chosen=str(letter.pk) == choice)
+        is_chosen = str(letter.pk) == choice
+        yield Sample("Dead letters", label, letter.body, is_chosen, _is_last(letter.step))
     for message in _waiting_messages(script, user):
-        yield Sample("Runs", f"{message.run_id}, waits for {message.step}", message.body)
+        yield Sample(
+            "Runs",
+            f"{message.run_id}, waits for {message.step}",
+            message.body,
+            False,
+            _is_last(message.step),
+        )
+
+
+def _is_last(step: StepVersion | None) -> bool:
+    if step is None:
+        return False
+    later = StepVersion.objects.filter(flow_version=step.flow_version_id)
+    return not later.filter(position__gt=step.position).exists()
 
 
 def _dead_letters(script: Script, user: Any, choice: str) -> list[DeadLetter]:

@@ -110,6 +110,7 @@ class TrialAdmin(Base):
                         "label": each.label,
                         "text": pretty_json(each.text),
                         "isChosen": each.is_chosen,
+                        "isLast": each.is_last,
                     }
                     for each in samples
                 ]

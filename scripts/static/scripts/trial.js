@@ -86,11 +86,17 @@
             });
             select.hidden = samples.length === 0;
             select.addEventListener("change", () => {
-                if (select.value !== "") this.sample.setValue(samples[select.value].text, -1);
+                if (select.value !== "") this.take(samples[select.value]);
                 select.value = "";
             });
             const chosen = samples.find((sample) => sample.isChosen) || (this.isKept ? null : samples[0]);
-            if (chosen) this.sample.session.setValue(chosen.text);
+            if (chosen) this.take(chosen);
+        }
+
+        take(sample) {
+            this.sample.setValue(sample.text, -1);
+            this.last.checked = sample.isLast;
+            storage.write(`${this.key}.last`, this.last.checked);
         }
 
         /* A new script begins with code of its language, until the author has written some. */

@@ -170,6 +170,7 @@ def test_a_dead_letter_leads_to_a_trial_with_its_message(client, world, page):
     assert f'href="{page}?sample={oldest.pk}"' in content
     assert len(samples) == 1 + 1 + 5
     [chosen] = [sample for sample in samples if sample["isChosen"]]
+    assert chosen["isLast"]
     assert json.loads(chosen["text"])["payload"] == {"orderId": "first"}
     assert client.get(page, {"sample": letter.pk}).status_code == 200
 
