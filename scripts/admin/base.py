@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from datetime import timedelta
 from html import unescape
 from typing import Any
 
@@ -18,6 +19,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from simple_history.admin import SimpleHistoryAdmin
+from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.forms import AdminForm, Fieldline
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -87,6 +89,15 @@ class OwnTransactions:
         return patterns
 
 
+class HistoryRow(HistoricalRecordContextHelper):
+    """A change of the history, with durations as people write them."""
+
+    def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
+        if isinstance(value, timedelta):
+            return format_duration(value)
+        return super().prepare_delta_change_value(change, value)
+
+
 class ConfigurationAdmin(
     OwnTransactions, ConfirmationAdmin, ConflictAdmin, SimpleHistoryAdmin, ModelAdmin
 ):
@@ -113,6 +124,9 @@ class ConfigurationAdmin(
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         inlines = super().get_inlines(request, obj)
         return [each for each in inlines if obj or not issubclass(each, ReadOnlyInline)]
+
+    def get_historical_record_context_helper(self, request: HttpRequest, record: Any) -> HistoryRow:
+        return HistoryRow(self.model, record)
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         # unfold's templates need these; unfold sets them only in its change view.

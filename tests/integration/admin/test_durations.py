@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flows.models import Flow
 from scripts.admin.durations import DurationField, format_duration, parse_duration
 
 
@@ -74,3 +76,15 @@ def test_zero_and_durations_with_units_are_taken(text):
 @given(st.timedeltas(timedelta(0), timedelta(days=30_000)))
 def test_duration_that_a_page_shows_can_be_sent_back(value):
     assert DurationField().clean(format_duration(value)) == value
+
+
+@pytest.mark.django_db
+def test_history_shows_durations_as_people_write_them(admin_client):
+    flow = Flow.objects.create(name="orders", retention=timedelta(days=30))
+    flow.retention = timedelta(days=7)
+    flow.save()
+
+    page = reverse("admin:flows_flow_history", args=[flow.pk])
+    text = admin_client.get(page).content.decode()
+
+    assert "<del>30 d</del> <ins>7 d</ins>" in text
