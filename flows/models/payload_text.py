@@ -72,7 +72,7 @@ class PayloadText(PayloadField, models.TextField):
     """JSON that the engine reads. Raises PayloadUnreadable where it cannot be decrypted."""
 
     def encrypted(self, text: str) -> str:
-        # A text whose key was missing is still encrypted, and stays as it is. No JSON begins so.
+        # Without its key the text is still encrypted. It stays as it is: no JSON begins like it.
         return text if payload_keys.is_encrypted(text) else super().encrypted(text)
 
 

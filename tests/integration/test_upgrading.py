@@ -283,13 +283,19 @@ def test_a_claim_beside_it_has_room_kept_where_its_message_goes():
     assert [fault for checked in check() for fault in checked.faults()] == []
 
 
-def test_branches_whose_joins_are_others_finish_on_their_version():
+def run_in_branches() -> tuple[Flow, Any]:
+    """Return a flow, and a run of it whose three branches wait for the step before their join."""
     fan_out = "def run(message, context):\n    return [{'payload': each} for each in range(3)]\n"
     collect = "def run(message, context):\n    return {'payload': {'seen': message['payload']}}\n"
     flow = make_flow(codes=[fan_out, ECHO, collect])
     flow.steps.filter(position=2).update(join=True)
     run = start(flow)
     work("flow-0")
+    return flow, run
+
+
+def test_branches_whose_joins_are_others_finish_on_their_version():
+    flow, run = run_in_branches()
     lease = open_lease("flow-1")
     assert len(store().claim(lease, lambda plan, threads: 1)) == 1
 
@@ -305,12 +311,7 @@ def test_branches_whose_joins_are_others_finish_on_their_version():
 
 
 def test_branches_of_a_run_go_on_with_the_new_version_and_come_together():
-    fan_out = "def run(message, context):\n    return [{'payload': each} for each in range(3)]\n"
-    collect = "def run(message, context):\n    return {'payload': {'seen': message['payload']}}\n"
-    flow = make_flow(codes=[fan_out, ECHO, collect])
-    flow.steps.filter(position=2).update(join=True)
-    run = start(flow)
-    work("flow-0")
+    flow, run = run_in_branches()
     assert Message.objects.count() == 3
 
     script = flow.steps.get(position=1).script

@@ -201,13 +201,18 @@ def test_dead_letters_of_a_deleted_flow_stay_on_home(client):
     assert rules(client) == []
 
 
-def test_a_renamed_flow_keeps_its_dead_letters_and_its_curve(client):
+def rename_with_letters() -> None:
+    """Make a flow with two dead letters, and give it the name `renamed`."""
     flow = make_flow(codes=[REJECT])
     start(times=2)
     work_until_idle(flow)
     count()
     flow.name = "renamed"
     flow.save()
+
+
+def test_a_renamed_flow_keeps_its_dead_letters_and_its_curve(client):
+    rename_with_letters()
 
     for viewer in (client, client_with(Right.WATCH, "renamed")):
         row = row_of(viewer, "renamed")
@@ -218,12 +223,7 @@ def test_a_renamed_flow_keeps_its_dead_letters_and_its_curve(client):
 
 
 def test_a_name_that_another_flow_has_now_brings_it_nothing_of_the_renamed_one(client):
-    flow = make_flow(codes=[REJECT])
-    start(times=2)
-    work_until_idle(flow)
-    count()
-    flow.name = "renamed"
-    flow.save()
+    rename_with_letters()
     make_flow("other", codes=[ECHO])
     Flow.objects.filter(name="other").update(name="flow")
 
