@@ -40,7 +40,7 @@ OF_TEXT = f"""(selector) => {{
 PALE_FIELDS = f"""() => {{
     {FUNCTIONS}
     const fields = "input:not([type=submit], [type=checkbox], [type=radio]), select, textarea,"
-        + " .select2-selection, .editor";
+        + " .select2-container, .editor";
     const isPale = (field) => {{
         const style = getComputedStyle(field);
         const around = groundOf(field.parentElement);
