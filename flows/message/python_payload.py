@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+import orjson
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.functional import LazyObject, Promise
 
@@ -35,6 +37,8 @@ class _Encoder(DjangoJSONEncoder):
 
 
 _ENCODER = _Encoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+# Not floats: orjson writes NaN as null. Nor tuples, whose depth it does not bound.
+_SCALARS = {str, int, bool, type(None)}
 
 
 class _Fault(Exception):
@@ -52,6 +56,9 @@ def write_payload(payload: Any) -> bytes:
 
 
 def _written(payload: Any) -> bytes:
+    if type(payload) is dict and _SCALARS.issuperset(map(type, payload.values())):
+        with suppress(orjson.JSONEncodeError):
+            return orjson.dumps(payload, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
     return _ENCODER.encode(payload).encode()
 
 

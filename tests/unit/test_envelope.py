@@ -1,9 +1,12 @@
 import json
 import tracemalloc
+from collections import OrderedDict
 from decimal import Decimal
+from enum import IntEnum, StrEnum
 from uuid import UUID
 
 import pytest
+from django.core.serializers.json import DjangoJSONEncoder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -198,3 +201,47 @@ def test_the_envelope_names_the_correlation_id_first():
 def test_a_python_payload_is_held_to_the_same_rules(payload):
     with pytest.raises(PayloadInvalid):
         parse_payload(write_payload(payload))
+
+
+class Color(StrEnum):
+    RED = "red"
+
+
+class Priority(IntEnum):
+    URGENT = 9
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.uuids()
+    | st.datetimes()
+    | st.sampled_from([Color.RED, Priority.URGENT]),
+    lambda values: (
+        st.lists(values)
+        | st.tuples(values, values)
+        | st.dictionaries(st.text() | st.integers(), values)
+        | st.dictionaries(st.text(), values).map(OrderedDict)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text() | st.integers(), VALUES, max_size=3))
+def test_a_python_payload_is_written_as_by_djangos_encoder(payload):
+    try:
+        written = json.dumps(payload, cls=DjangoJSONEncoder, allow_nan=False)
+    except ValueError:
+        with pytest.raises(PayloadInvalid):
+            write_payload(payload)
+    else:
+        assert exactly(write_payload(payload)) == exactly(written)
+
+
+def exactly(text):
+    """Return the content, the order of the members and the type of each number."""
+    return repr(json.loads(text))
