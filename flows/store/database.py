@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
 from flows.store.listener import Listener
 from flows.store.totals import Totals
+
+if TYPE_CHECKING:
+    from flows.store.types import NewRun
 
 Row = Mapping[str, Any]
 # The place of a value in a statement for many rows.
@@ -182,8 +185,8 @@ class Database(ABC):
         """Execute a statement for each of the rows, which may be none."""
 
     @abstractmethod
-    def store_starts(self, rows: Sequence[Row]) -> None:
-        """Insert runs with their first messages."""
+    def store_starts(self, runs: Sequence[NewRun], at: str) -> None:
+        """Insert runs with their first messages. They start at the time `at`."""
 
     def store_start_under(self, revision: str, row: Row) -> bool:
         """Insert a run with its first message, and commit, if the configuration has this revision.

@@ -19,7 +19,9 @@ from flows.store import sql as statements
 from flows.store.database import Answer, BatchStatement, Columns, Database, Row
 from flows.store.listener import PostgreSQLListener
 from flows.store.pending_starts import OWN, queue_full
+from flows.store.rows import start_row
 from flows.store.totals import Totals
+from flows.store.types import NewRun
 
 CHANNEL = "asyncengine_work"
 
@@ -215,8 +217,8 @@ class PostgreSQL(Database):
         shared = {n: as_stored_column(n, [value])[0] for n, value in rows.shared.items()}
         self.write(as_statement_of_columns(batch, tuple(arrays)), shared | arrays)
 
-    def store_starts(self, rows: Sequence[Row]) -> None:
-        params = [orjson.dumps(as_stored(rows)).decode()]
+    def store_starts(self, runs: Sequence[NewRun], at: str) -> None:
+        params = [orjson.dumps(as_stored([start_row(run, at) for run in runs])).decode()]
         own: Any = connections[DEFAULT_DB_ALIAS]
         if commits_one(own):
             own.commit_one(as_one_statement_of(START, LIMITS_OF_ONE), params)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from uuid import UUID
 
 from flows.models import RunCallback, RunDeadline, RunLabel, RunTrace
 from flows.models.users import key_in_database
-from flows.store.database import sql_time
+from flows.store.database import Columns, sql_time
 from flows.store.types import NewRun
+
+# What the columns of a start are made of, but for its id and its body.
+_SHARED = attrgetter(
+    "flow_name",
+    "flow_version_id",
+    "user_id",
+    "step_id",
+    "queue_id",
+    "start_at",
+    "priority",
+    "branch",
+)
 
 
 def start_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[str, object]:
@@ -32,6 +46,16 @@ def start_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[str,
         "delayed": run.start_at is not None,
         "branch": run.branch,
     }
+
+
+def start_columns(runs: Sequence[NewRun], at: str) -> Iterator[Columns]:
+    """Yield the same columns of some runs, together for neighbours that differ in no others."""
+    for _, group in groupby(runs, _SHARED):
+        alike = list(group)
+        ids = [run.correlation_id.hex for run in alike]
+        own = {"id": ids, "run_id": ids, "body": [run.body for run in alike]}
+        row = start_row(alike[0], at)
+        yield Columns(own, {name: value for name, value in row.items() if name not in own})
 
 
 def store_beside(runs: Sequence[NewRun]) -> None:

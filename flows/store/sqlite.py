@@ -21,8 +21,10 @@ from flows.store import sql
 from flows.store.clock import machine_clock
 from flows.store.database import NAME, BatchStatement, Columns, Database, Row
 from flows.store.listener import SQLiteListener
+from flows.store.rows import start_columns
 from flows.store.totals import Totals
 from flows.store.troubles import Trouble, trouble_of
+from flows.store.types import NewRun
 from flows.store.write_lock import write_lock, writers
 
 # A disk with less than this has no room for the next commits.
@@ -94,10 +96,10 @@ class SQLite(Database):
                 values = values[together:]
             raw.executemany(as_statement(batch), values)
 
-    def store_starts(self, rows: Sequence[Row]) -> None:
-        if rows := as_stored(rows):
-            self._each(sql.INSERT_RUN, rows)
-            self._each(sql.INSERT_MESSAGE, rows)
+    def store_starts(self, runs: Sequence[NewRun], at: str) -> None:
+        for columns in start_columns(runs, at):
+            self._columns(sql.INSERT_RUN, columns)
+            self._columns(sql.INSERT_MESSAGE, columns)
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         for flow_name, changes in totals.items():

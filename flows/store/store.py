@@ -117,13 +117,12 @@ class Store:
             for queue_id in {run.queue_id for run in runs}:
                 self.refuse_if_full(queue_id, ready[queue_id], delayed[queue_id])
         now = self.database.time_of_start()
-        rows = [start_row(run, now) for run in runs]
         has_more = has_more_beside(runs)
         if self.database.counts_with_commit and not has_more:
-            self.database.store_starts(rows)
+            self.database.store_starts(runs, now)
             return
         with self.database.transaction():
-            self.database.store_starts(rows)
+            self.database.store_starts(runs, now)
             if has_more:
                 store_beside(runs)
             if self.database.counts_with_commit:
