@@ -334,7 +334,12 @@ def _purge_audit_log(now: datetime) -> int:
     days = settings.ASYNCENGINE_AUDIT_DAYS
     if not days:
         return 0
-    old = AuditEntry.objects.older_than(now - timedelta(days=days))
+    try:
+        before = now - timedelta(days=days)
+    except OverflowError:
+        # The calendar begins later.
+        return 0
+    old = AuditEntry.objects.older_than(before)
     batch = list(old.order_by("at").values_list("pk", flat=True)[:BATCH])
     if not batch:
         return 0

@@ -502,8 +502,9 @@ def test_old_entries_are_purged_and_new_ones_stay_protected(flow, settings):
         AuditEntry._base_manager.all().delete()
 
 
-def test_entries_are_kept_for_ever_where_the_setting_says_so(settings):
-    settings.ASYNCENGINE_AUDIT_DAYS = 0
+@pytest.mark.parametrize("days", [0, 1_000_000, 10**12], ids=["0", "too early", "too many"])
+def test_entries_are_kept_for_ever_where_the_setting_says_so(settings, days):
+    settings.ASYNCENGINE_AUDIT_DAYS = days
     AuditEntry.objects.create(
         at=timezone.now() - timedelta(days=9_999), source="code", verb="add", kind="flow"
     )
