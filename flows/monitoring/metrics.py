@@ -190,9 +190,11 @@ def _flows(seen: Overview, stored: Stored) -> Iterator[Metric]:
         for status in ("completed", "failed", "cancelled"):
             ended.add_metric([name, status], ever[status])
         made.add_metric([name], ever["letters"])
-        unfinished.add_metric([name], of_flow.unfinished)
-        open_letters.add_metric([name], of_flow.open_letters)
     for flow in seen.flows:
+        # What is left to do under the names that it had before, too.
+        left = sum(totals[name].unfinished for name in flow.names if name in totals)
+        unfinished.add_metric([flow.name], left)
+        open_letters.add_metric([flow.name], flow.open_letters)
         active.add_metric([flow.name], flow.active)
     yield from (started, ended, made, unfinished, open_letters, active)
     for metric, text, threshold in FLOW_THRESHOLDS:

@@ -173,6 +173,21 @@ def test_sums_only_grow(scraper, measured):
     assert not RefusedStarts.objects.exists()
 
 
+def test_a_renamed_flow_has_what_is_left_to_do_under_its_name_of_before(scraper):
+    flow = make_flow("bill", codes=[ODD])
+    engine.start("bill", {"bad": True})
+    work_until_idle(flow)
+    engine.start("bill", {})
+    flow.name = "invoice"
+    flow.save()
+
+    seen = scraper.get(METRICS)
+
+    assert value(seen, "dead_letters_open", flow="invoice") == 1
+    assert value(seen, "runs_unfinished", flow="invoice") == 1
+    assert value(seen, "runs_started_total", flow="invoice") == 0
+
+
 def test_script_hosts_that_scripts_end_are_counted(scraper, measured):
     flow = make_flow("bill", codes=[ENDLESS], max_deliveries=1)
     Script.objects.update(timeout=timedelta(seconds=0.2))
