@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import yaml
 from cryptography.fernet import Fernet
 
 from asyncengine.settings import database
+from flows.up.children import web
 from tests.acceptance.installation import PASSWORD, ROOT, Installation
 from tests.databases import free_port, fresh_database
 from tests.waiting import PATIENCE, wait_for
@@ -119,6 +121,21 @@ def test_each_file_kills_workers_after_their_grace_alone() -> None:
         "compose": (int(service["environment"][grace]), service["stop_grace_period"]),
         "systemd": (int(settings[grace]), int(settings["TimeoutStopSec"])),
     } == {"kubernetes": (60, 90), "compose": (60, "90s"), "systemd": (60, 90)}
+
+
+def test_each_web_server_takes_as_many_connections_as_that_of_up() -> None:
+    command = web("127.0.0.1", 8000).command
+    given = dict(pairwise(command))
+    expected = {
+        f"GRANIAN_{name.upper()}": given[f"--{name}"] for name in ("backlog", "backpressure")
+    }
+
+    # The other files run the image.
+    for file in ("Containerfile", "systemd/asyncengine-web.service"):
+        found = re.findall(r"(GRANIAN_BACK\w+)=(\d+)", (DEPLOY / file).read_text())
+        assert dict(found) == expected
+    for file in ("compose.yaml", "kubernetes/web.yaml"):
+        assert "image: asyncengine" in (DEPLOY / file).read_text()
 
 
 def test_the_compose_file_is_understood() -> None:
