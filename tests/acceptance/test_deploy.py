@@ -123,6 +123,14 @@ def test_each_file_kills_workers_after_their_grace_alone() -> None:
     } == {"kubernetes": (60, 90), "compose": (60, "90s"), "systemd": (60, 90)}
 
 
+def test_no_deploy_takes_back_what_the_autoscaler_has_added() -> None:
+    texts = yaml.safe_load_all((DEPLOY / "kubernetes" / "workers.yaml").read_text())
+    found = {each["kind"]: each["spec"] for each in texts}
+
+    assert found["HorizontalPodAutoscaler"]["minReplicas"] == 2
+    assert "replicas" not in found["Deployment"]
+
+
 def test_each_web_server_takes_as_many_connections_as_that_of_up() -> None:
     command = web("127.0.0.1", 8000).command
     given = dict(pairwise(command))
