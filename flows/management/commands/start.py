@@ -13,12 +13,13 @@ import orjson
 from django.core.management.base import BaseCommand, CommandError
 
 from flows import engine
-from flows.errors import FlowError, OptionInvalid, PayloadInvalid
+from flows.errors import CommitInDoubt, FlowError, OptionInvalid, PayloadInvalid
 from flows.models import Run
 from flows.models.webhook_url import url_fault
 from flows.monitoring.progress import ProgressLines
 from flows.monitoring.trace import trace_json, wait_until_finished
 from flows.options import BatchOptions, read_labels, read_time_or_seconds
+from flows.store.troubles import DATABASE_ERRORS
 from scripts.checks import ENGINE
 from scripts.protocol.json_text import items_of
 
@@ -186,12 +187,23 @@ def _is_json(line: bytes) -> bool:
 def _start_each(flow: str, payloads: list[bytes], asked: BatchOptions) -> Iterator[UUID]:
     for first in range(0, len(payloads), CHUNK):
         chunk = payloads[first : first + CHUNK]
+        these = f"Payloads {first + 1} to {first + len(chunk)} of {len(payloads)}"
         try:
             yield from engine.start_many(flow, chunk, **asked)
         except FlowError as error:
             raise CommandError(
-                f"Payloads {first + 1} to {first + len(chunk)} of {len(payloads)} were not"
-                f" started, nor any after them. {_explained(error)}"
+                f"{these} were not started, nor any after them. {_explained(error)}"
+            ) from error
+        except CommitInDoubt as error:
+            raise CommandError(
+                f"{these} may have been started, and none after them was. {error}"
+            ) from error
+        except DATABASE_ERRORS as error:
+            if not first:
+                # Nothing was started: it is told what to do about the database.
+                raise
+            raise CommandError(
+                f"{these} were not started, nor any after them. The database says: {error}"
             ) from error
 
 

@@ -8,8 +8,11 @@ from uuid import UUID
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
 
+from flows import engine
+from flows.errors import CommitInDoubt
 from flows.models import Message, Queue, Run, RunCallback, RunDeadline, RunningAttempt
 from tests.integration.api.helpers import make_loan_flow
 
@@ -91,6 +94,38 @@ def test_who_waits_is_told_what_was_started_though_not_all_was(flow, tmp_path):
     assert told == {str(pk) for pk in Run.objects.values_list("pk", flat=True)}
     assert len(told) == 500
     assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "left"),
+    [
+        (OperationalError("gone"), "Payloads 501 to 501 of 501 were not started"),
+        (CommitInDoubt("gone"), "Payloads 501 to 501 of 501 may have been started"),
+    ],
+    ids=["lost", "in doubt"],
+)
+def test_who_waits_is_told_what_was_started_before_the_database_was_lost(
+    flow, tmp_path, monkeypatch, fault, left
+):
+    Queue.objects.filter(name="loan queue 1").update(size=1000)
+    file = tmp_path / "payloads.json"
+    file.write_text(json.dumps([{"n": n} for n in range(501)]))
+    out, err = io.StringIO(), io.StringIO()
+    start_many = engine.start_many
+
+    def lost_behind_the_first(*args, **options):
+        if Run.objects.exists():
+            raise fault
+        return start_many(*args, **options)
+
+    monkeypatch.setattr(engine, "start_many", lost_behind_the_first)
+    with pytest.raises(CommandError, match=left):
+        call_command(
+            "start", "loan", "--payload", f"@{file}", "--wait", "0", stdout=out, stderr=err
+        )
+
+    assert out.getvalue() == ""
+    assert err.getvalue().count("Started: ") == Run.objects.count() == 500
 
 
 def test_key_goes_with_a_single_payload(flow, tmp_path):
