@@ -292,6 +292,25 @@ def test_a_damaged_file_is_not_replaced_and_a_cut_end_goes_with_what_is_erased(f
     assert not list(folder.rglob("*.part"))
 
 
+def test_erasing_names_a_damaged_file_also_where_the_run_is_behind_the_damage(folder):
+    flow = archived_flow()
+    runs = []
+    for _ in range(2):
+        runs.append(ended(flow))
+        assert purge_later() == 1
+    (path,) = files()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20] + bytes([whole[20] ^ 255]) + whole[21:])
+    behind = ("--correlation-id", str(runs[1].pk))
+
+    for more in (["--dry-run"], []):
+        with pytest.raises(CommandError, match=f"{path} is damaged"):
+            erase(*behind, *more)
+    path.write_bytes(whole)
+
+    assert "archived  1\n" in erase(*behind)
+
+
 def test_a_folder_whose_volume_is_missing_is_not_made_and_nothing_is_lost(folder, caplog):
     archived = ended(archived_flow(), labels={"customer": "77"})
     purge_later()
