@@ -32,7 +32,9 @@ def examine() -> Iterator[Finding]:
     yield from hosts.hosts()
     yield from machine.machine()
     directory = Path(settings.ASYNCENGINE_TABLES_DIRECTORY)
-    yield machine.disk("disk of files", next(each for each in directory.parents if each.exists()))
+    yield machine.disk(
+        "disk of files", next(each for each in directory.parents if os.access(each, os.F_OK))
+    )
     yield archive()
 
 
@@ -41,7 +43,16 @@ def archive() -> Finding:
     name, root = "archive of runs", folder()
     if root is None:
         return ok(name, "There is none.")
-    if not root.is_dir():
+    try:
+        is_there = root.is_dir()
+    except OSError as failed:
+        return error(
+            name,
+            f"The folder {root} cannot be reached, so runs that are to be archived stay:"
+            f" {failed.strerror}.",
+            "Let the users that run workers and web servers through the folders above it.",
+        )
+    if not is_there:
         return error(
             name,
             f"The folder {root} is not there: runs that are to be archived stay.",

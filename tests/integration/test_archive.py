@@ -370,3 +370,17 @@ def test_a_flow_whose_folder_cannot_be_read_is_not_left_out_silently(settings):
         assert error.value.filename == str(closed)
         assert [path.parent for path in files()] == [closed, other]
         assert files("never archived") == []
+
+
+def test_doctor_tells_of_a_folder_that_it_cannot_reach(settings):
+    with TemporaryDirectory() as name:
+        settings.ASYNCENGINE_ARCHIVE_DIR = f"{name}/archive"
+        Path(name, "archive").mkdir()
+        Path(name).chmod(0o000)
+
+        with without_rights():
+            found = examination.archive()
+        Path(name).chmod(0o700)
+
+        assert found.state is State.ERROR
+        assert f"{name}/archive cannot be reached" in found.seen
