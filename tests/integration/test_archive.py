@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -238,6 +238,19 @@ def test_erasing_reaches_the_archive_and_the_relatives_of_what_is_there(folder):
     entry = AuditEntry.objects.get(verb="erase", kind="archive")
     assert (entry.reason, (entry.after or {})["archived"]) == ("asked for", 1)
     assert not list(folder.rglob("*.part"))
+
+
+def test_a_reader_that_ends_early_is_no_fault_of_the_archive(folder):
+    ended(archived_flow())
+    purge_later()
+    reader, writer = os.pipe()
+    os.close(reader)
+    out = os.fdopen(writer, "w", buffering=1)
+
+    with pytest.raises(BrokenPipeError):
+        call_command("archive", "list", stdout=out)
+    with suppress(BrokenPipeError):
+        out.close()
 
 
 def test_integers_beyond_a_double_are_read_back_and_erased(folder):

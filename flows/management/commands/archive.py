@@ -42,6 +42,8 @@ class Command(BaseCommand):
                 return
             for each in read(*chosen):
                 self.stdout.write(each.line.decode(), ending="")
+        except BrokenPipeError:
+            raise
         except (PayloadUnreadable, OSError) as error:
             raise CommandError(str(error)) from error
 
