@@ -170,6 +170,13 @@ def test_any_password_reaches_postgresql_and_the_engine_as_it_is() -> None:
     assert (config["HOST"], config["NAME"]) == ("database", "asyncengine")
 
 
+def test_the_compose_file_passes_on_how_many_proxies_there_are() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+
+    given = services["web"]["environment"]["ASYNCENGINE_PROXIES"]
+    assert given == "${ASYNCENGINE_PROXIES:-0}"
+
+
 def service(name: str) -> tuple[list[str], dict[str, str]]:
     """Return the command of a service in this checkout, and what the file gives it."""
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
