@@ -329,7 +329,15 @@ def change_by_hand(
     before = state.values.get(key)
     state.change([change], new_version())
     state.write()
-    return decrypt(before.text) if before else None, text
+    return _told(before.text) if before else None, text
+
+
+def _told(text: str) -> str:
+    """Return a stored value for a record; what no key decrypts is changed and deleted as well."""
+    try:
+        return decrypt(text)
+    except PayloadUnreadable as error:
+        return f"[{error}]"
 
 
 def run_again(result: DeliveryResult) -> DeliveryResult:

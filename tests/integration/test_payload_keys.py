@@ -880,6 +880,44 @@ def test_a_dead_letter_whose_key_is_lost_is_discarded(keyed, settings, admin_cli
     assert not DeadLetter.objects.open().exists()
 
 
+def test_commands_name_a_key_that_is_missing_and_state_is_deleted_without_it(
+    keyed, settings, monkeypatch
+):
+    flow, logs = make_flow(codes=[REJECTS]), make_flow("logs", codes=[FAILS_FIRST])
+    runs = [start(), start(dies=True), start("logs")]
+    for each in (flow, logs):
+        work_until_idle(each)
+    letter = DeadLetter.objects.values_list("pk", flat=True).get()
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+
+    def said(*command: str) -> str:
+        out = StringIO()
+        call_command(*command, stdout=out, stderr=StringIO())
+        return out.getvalue()
+
+    def work_elsewhere(*args: object) -> bool:
+        settings.ASYNCENGINE_PAYLOAD_KEYS = [OLD, NEW]
+        work_until_idle(logs)
+        settings.ASYNCENGINE_PAYLOAD_KEYS = [NEW]
+        return True
+
+    why = f"encrypted with the key {PayloadKey(OLD).id}"
+    assert said("dead_letters", "list").startswith(f"{letter}  ")
+    assert f"last = [The payload is {why}" in said("state", "flow")
+    monkeypatch.setattr("flows.management.commands.start.wait_until_finished", work_elsewhere)
+    for command in (
+        ["state", "flow", "--get", "last"],
+        ["runs", "logs", str(runs[2].pk)],
+        ["start", "logs", "--payload", '{"name": "x"}', "--wait", "1"],
+    ):
+        with pytest.raises(CommandError, match=why):
+            said(*command)
+    said("state", "flow", "--delete", "last")
+
+    assert not FlowState.objects.exists()
+    assert [fault for checked in check() for fault in checked.faults()] == []
+
+
 @pytest.mark.parametrize("column", ["result", "attempt"])
 def test_runs_that_cannot_be_read_stay_and_those_behind_them_are_archived(
     settings, tmp_path, column, caplog

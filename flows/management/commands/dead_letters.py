@@ -69,8 +69,9 @@ class Command(BaseCommand):
             of: options[name] for name, of in FILTERS.items() if options[name] is not None
         }
         if options["verb"] == "list":
-            letters = DeadLetterFilter(**chosen).open(None).select_related("step__flow_version")
-            found = letters.order_by("-id")[: max(options["limit"], 0)]
+            letters = DeadLetterFilter(**chosen).open(None)
+            unread = letters.unread().select_related("step__flow_version")
+            found = unread.order_by("-id")[: max(options["limit"], 0)]
             for letter in found:
                 self.stdout.write(
                     json.dumps(_document(letter)) if options["json"] else _text(letter)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
+from flows.errors import PayloadUnreadable
 from flows.models import Run
 from flows.monitoring.trace import trace
 from scripts.checks import ENGINE
@@ -46,6 +47,8 @@ class Command(BaseCommand):
                     return
                 self.stdout.flush()
                 time.sleep(PAUSE_SECONDS)
+        except PayloadUnreadable as error:
+            raise CommandError(str(error)) from error
         except KeyboardInterrupt:
             return
 

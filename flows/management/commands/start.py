@@ -13,7 +13,13 @@ import orjson
 from django.core.management.base import BaseCommand, CommandError
 
 from flows import engine
-from flows.errors import CommitInDoubt, FlowError, OptionInvalid, PayloadInvalid
+from flows.errors import (
+    CommitInDoubt,
+    FlowError,
+    OptionInvalid,
+    PayloadInvalid,
+    PayloadUnreadable,
+)
 from flows.models import Run
 from flows.models.webhook_url import url_fault
 from flows.monitoring.progress import ProgressLines
@@ -126,8 +132,13 @@ class Command(BaseCommand):
                 self.stderr.write(line, self.style.NOTICE)
 
         wait_until_finished(correlation_id, deadline - time.monotonic(), print_progress)
-        run = Run.objects.select_related("flow_version").get(pk=correlation_id)
-        self.stdout.write(trace_json(run, indent=indent).decode())
+        try:
+            run = Run.objects.select_related("flow_version").get(pk=correlation_id)
+            self.stdout.write(trace_json(run, indent=indent).decode())
+        except PayloadUnreadable as error:
+            raise CommandError(
+                f"The run {correlation_id} is started, and cannot be shown: {error}"
+            ) from error
         return run.status
 
 

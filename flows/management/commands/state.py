@@ -8,7 +8,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from flows.access import audit
 from flows.encryption.payload_keys import recorded
+from flows.errors import PayloadUnreadable
 from flows.models import Flow, FlowState
+from flows.models.payload_text import shown
 from flows.monitoring.times import rfc3339
 from flows.store import store
 from flows.store.flow_state import change_by_hand
@@ -48,7 +50,10 @@ class Command(BaseCommand):
             self._list(flow, max(options["limit"], 0), options["json"])
 
     def _get(self, flow: Flow, key: str) -> None:
-        found = self._live(flow).filter(key=key).first()
+        try:
+            found = self._live(flow).filter(key=key).first()
+        except PayloadUnreadable as error:
+            raise CommandError(str(error)) from error
         if found is None:
             raise CommandError(f"The flow {flow.name!r} has no value {key!r}.")
         self.stdout.write(found.value)
@@ -69,13 +74,14 @@ class Command(BaseCommand):
             )
 
     def _list(self, flow: Flow, most: int, as_json: bool) -> None:
-        for row in self._live(flow).order_by("key")[:most]:
+        rows = self._live(flow).defer("value").annotate(shown=shown("value"))
+        for row in rows.order_by("key")[:most]:
             expires = row.expires_at and rfc3339(row.expires_at)
             if as_json:
-                value = {"key": row.key, "value": row.value, "expiresAt": expires}
+                value = {"key": row.key, "value": row.shown, "expiresAt": expires}
                 self.stdout.write(json.dumps(value, ensure_ascii=False))
                 continue
-            text = row.value if len(row.value) <= SHOWN else f"{row.value[:SHOWN]}…"
+            text = row.shown if len(row.shown) <= SHOWN else f"{row.shown[:SHOWN]}…"
             self.stdout.write(f"{row.key} = {text}" + (f" until {expires}" if expires else ""))
 
     def _live(self, flow: Flow) -> Any:
