@@ -96,5 +96,8 @@ def cause(code: int) -> str:
     if code == OVERDUE:
         return "it was killed, since the task did not end at its time limit"
     if code < 0:
-        return f"it was killed by {signal.Signals(-code).name}"
+        known = {each.value for each in signal.Signals}
+        # Those of real time have no names.
+        name = signal.Signals(-code).name if -code in known else f"the signal {-code}"
+        return f"it was killed by {name}"
     return f"it exited with {code}"

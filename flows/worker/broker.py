@@ -137,6 +137,8 @@ class QueueBroker(ORM):
         self.alerts = AlertWatch()
         # The cluster's; None in a process that only queues tasks.
         self.lanes: Lanes | None = None
+        # Rows of tasks whose workers have died, with their codes, that are to be recorded.
+        self.lost: list[tuple[int, int]] = []
         self.when_at_rest: Callable[[], None] | None = None
         # Puts a session where a worker takes it, without django-q2 between; its process has it.
         self.hand_over: Callable[[Session], None] | None = None
@@ -404,9 +406,14 @@ class QueueBroker(ORM):
         """Let the monitor record the tasks of workers that died, as it does all that fail."""
         if self.lanes is None:
             return
-        for pk, code in self.lanes.lost():
+        self.lost += self.lanes.lost()
+        while self.lost:
+            # Where the database fails, it is asked again.
+            pk, code = self.lost[0]
+            row = self.get_connection().filter(pk=pk).first()
+            del self.lost[0]
             # One that is no longer there has ended just before its worker.
-            if row := self.get_connection().filter(pk=pk).first():
+            if row:
                 self.lanes.results.put(failure_of(row, code))
 
     def _look(self) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
@@ -368,3 +369,27 @@ def test_a_broker_at_rest_finds_each_kind_of_work_and_nothing_else(broker, worke
             row.delete()
 
     assert set(found.values()) == {(True, True)}, found
+
+
+def test_a_task_whose_worker_died_is_recorded_after_the_database_was_lost(broker):
+    async_task("flows.tasks.retention.purge")
+    row = OrmQ.objects.get()
+    broker.lanes = lanes = Lanes(1, 1)
+    lanes.engine[0].runs.value = row.pk
+    # A signal without a name.
+    lanes.engine[0].note_death(-35)
+
+    def gone(*args):
+        raise OperationalError("gone")
+
+    with connection.execute_wrapper(gone), pytest.raises(OperationalError):
+        broker._record_lost_tasks()
+    broker._record_lost_tasks()
+    broker._record_lost_tasks()
+
+    assert not lanes.results.empty()
+    failed = lanes.results.get()
+    assert (failed["ack_id"], failed["success"]) == (row.pk, False)
+    assert "killed by the signal 35" in failed["result"]
+    assert lanes.results.empty()
+    lanes.shut()
