@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -55,34 +56,53 @@ Found = TypeVar("Found")
 class StartService:
     """The service `start`. It stores nothing: the commit of the call's output does."""
 
+    def __init__(self) -> None:
+        # A script may ask for several starts at once, and as many threads serve them.
+        self._lock = threading.Lock()
+
     def __call__(
         self, program: Program, request: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
         raise RequestFailed("A start belongs to a call.", REFUSED)
 
     def serve_call(
-        self, site: CallSite, call: Call, turn: object, request: dict[str, Any], deadline: Deadline
+        self,
+        site: CallSite,
+        call: Call,
+        starts: dict[int, NewRun],
+        request: dict[str, Any],
+        deadline: Deadline,
     ) -> dict[str, Any]:
         ordinal = _ordinal_in(request)
-        starts: dict[int, NewRun] = call.starts_in(turn)
-        if ordinal in starts:
-            raise RequestFailed("The number of a start is there already.", REFUSED)
         try:
             run, is_new = _read(lambda: _asked_for(site, call, request, ordinal), deadline)
-            if is_new and (alike := _alike(run, starts.values())):
-                _read(lambda: _require_room(run, alike), deadline)
+            fitting = 0
+            while True:
+                with self._lock:
+                    alike = _alike(run, starts.values()) if is_new else 0
+                    if alike <= fitting:
+                        return {"id": str(_noted(run, is_new, ordinal, starts))}
+                # Not under the lock: it asks the database. Meanwhile there may be more of them.
+                _read(partial(_require_room, run, alike), deadline)
+                fitting = alike
         finally:
             if not connection.in_atomic_block:
                 _let_go()
-        for other in starts.values():
-            if run.key and (other.flow_name, other.key) == (run.flow_name, run.key):
-                return {"id": str(_same(other, run).correlation_id)}
-        if is_new:
-            if sum(len(each.body) for each in starts.values()) + len(run.body) > MAX_START_BYTES:
-                most = f"at most {MAX_START_BYTES} bytes of payloads"
-                raise RequestFailed(f"A message starts runs with {most}.", REFUSED)
-            starts[ordinal] = run
-        return {"id": str(run.correlation_id)}
+
+
+def _noted(run: NewRun, is_new: bool, ordinal: int, starts: dict[int, NewRun]) -> UUID:
+    """Add a new run to those of its call; return its id, or that of the run with the same key."""
+    if ordinal in starts:
+        raise RequestFailed("The number of a start is there already.", REFUSED)
+    for other in starts.values():
+        if run.key and (other.flow_name, other.key) == (run.flow_name, run.key):
+            return _same(other, run).correlation_id
+    if is_new:
+        if sum(len(each.body) for each in starts.values()) + len(run.body) > MAX_START_BYTES:
+            most = f"at most {MAX_START_BYTES} bytes of payloads"
+            raise RequestFailed(f"A message starts runs with {most}.", REFUSED)
+        starts[ordinal] = run
+    return run.correlation_id
 
 
 def _asked_for(

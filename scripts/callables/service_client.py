@@ -97,7 +97,10 @@ class CallableServices:
         if service == SIGN_SERVICE:
             return _signatures()(self._program, request, self._deadline)
         if service == START_SERVICE:
-            return start_service().serve_call(self._site, self._call, self, request, self._deadline)
+            starts = self._call.starts_in(self)
+            return start_service().serve_call(
+                self._site, self._call, starts, request, self._deadline
+            )
         if service != "http":
             raise RequestFailed(f"There is no service {service!r}.", "unknown")
         if self._program.in_transaction:
@@ -117,7 +120,12 @@ class NoStarts:
     """The service `start` where nothing can be started."""
 
     def serve_call(
-        self, site: CallSite, call: Call, turn: object, request: dict[str, Any], deadline: float
+        self,
+        site: CallSite,
+        call: Call,
+        starts: dict[int, Any],
+        request: dict[str, Any],
+        deadline: float,
     ) -> dict[str, Any]:
         raise RequestFailed("There is no service 'start'.", "unknown")
 

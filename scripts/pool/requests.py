@@ -67,6 +67,8 @@ class Request:
     secret: str = ""
     # The call, where the service or its trace asks for it, or its failure concerns the message.
     running: tuple[CallSite, Call] | None = None
+    # What the call has started since it began.
+    starts: dict[int, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -124,6 +126,9 @@ class RequestDispatcher:
         request = Request(host, call, *_read(head), content, host.deadline(), host.flow_id)
         if request.service in (START_SERVICE, STATE_SERVICE) or are_on():
             request.running = host.running_call(call)
+        if request.service == START_SERVICE and request.running:
+            # Not by the threads that serve: one that is late would begin an earlier turn again.
+            request.starts = request.running[1].starts_in((host, call))
         pending.unanswered.append(request)
         threads = self._for_secrets if request.service in QUICK_SERVICES else self._for_calls
         threads.submit(request, host.program.name)
@@ -187,7 +192,7 @@ class RequestDispatcher:
             site, call = request.running
             serve: Any = service
             reply: dict[str, Any] = serve.serve_call(
-                site, call, (request.host, request.call), content, request.deadline
+                site, call, request.starts, content, request.deadline
             )
             return reply
 

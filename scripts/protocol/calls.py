@@ -110,7 +110,10 @@ class Call:
     trace: Any = field(default=None, compare=False)
 
     def starts_in(self, turn: object) -> dict[int, Any]:
-        """Return what the script has started in the turn: those of an earlier one count no more."""
+        """Return what the script has started in the turn: those of an earlier one count no more.
+
+        For the thread alone that knows which turn is the latest.
+        """
         if self.turn != turn:
             self.turn, self.starts = turn, {}
         return self.starts

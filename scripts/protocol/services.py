@@ -15,10 +15,15 @@ Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
 
 
 class CallService(Protocol):
-    """A service that asks which call it serves. `turn`: one object for each time the call runs."""
+    """A service that asks which call it serves. `starts`: those of this time that the call runs."""
 
     def serve_call(
-        self, site: CallSite, call: Call, turn: object, request: dict[str, Any], deadline: Deadline
+        self,
+        site: CallSite,
+        call: Call,
+        starts: dict[int, Any],
+        request: dict[str, Any],
+        deadline: Deadline,
     ) -> dict[str, Any]: ...
 
 

@@ -14,10 +14,15 @@ class GivenStarts:
         raise AssertionError("a start without its call")
 
     def serve_call(
-        self, site: CallSite, call: Call, turn: object, request: dict[str, Any], deadline: float
+        self,
+        site: CallSite,
+        call: Call,
+        starts: dict[int, Any],
+        request: dict[str, Any],
+        deadline: float,
     ) -> dict[str, Any]:
         ordinal: Any = request.get("ordinal")
-        flow, starts = request.get("flow"), call.starts_in(turn)
+        flow = request.get("flow")
         if flow not in (site.starts or ()):
             raise RequestFailed(start_not_allowed(flow, site.starts or ()), REFUSED)
         if ordinal in starts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -44,6 +45,7 @@ from flows.monitoring.conservation import check
 from flows.monitoring.impact import flow_goes
 from flows.monitoring.trace import trace
 from flows.monitoring.wait_reason import why_run
+from flows.starts import by_scripts
 from flows.starts.by_scripts import StartService, derived_id
 from flows.worker import transactional
 from flows.worker.session import Session
@@ -280,6 +282,45 @@ def test_more_runs_than_their_queue_ever_holds_are_refused_at_once(option):
 
     assert re.search("as many runs as the queue 'child.*' holds, 2", error())
     assert children() == []
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """Serve three starts to the point where each is checked, before one of them is noted."""
+    served, asked_for = threading.Barrier(3), by_scripts._asked_for
+
+    def together(*given: Any) -> Any:
+        found = asked_for(*given)
+        served.wait(PATIENCE)
+        return found
+
+    monkeypatch.setattr(by_scripts, "_asked_for", together)
+
+
+def test_starts_at_once_that_their_queue_never_holds_are_refused(at_once):
+    made(START["javascript"], "javascript", size=2)
+    started()
+
+    work()
+
+    assert re.search("as many runs as the queue 'child.*' holds, 2", error())
+
+
+def test_starts_at_once_with_one_key_start_one_run(at_once):
+    code = (
+        "const { payload } = context.Data;\n"
+        "payload.ids = await Promise.all([0, 1, 2].map((n) =>\n"
+        "  context.start('child', {}, { key: 'k' })));\n"
+        "setData(context.Data);\n"
+    )
+    made(code, "javascript")
+    run = started()
+
+    work()
+
+    [child] = children(run)
+    assert json.loads(run_of(run.pk).result or "")["payload"]["ids"] == [str(child.pk)] * 3
+    assert faults() == []
 
 
 def test_an_inactive_flow_is_tried_again():
@@ -863,7 +904,7 @@ def test_a_forged_request_starts_what_is_allowed_or_nothing(requests):
 
     for request in requests:
         with suppress(RequestFailed):
-            StartService().serve_call(site, call, "turn", request, time.monotonic() + 5)
+            StartService().serve_call(site, call, call.starts, request, time.monotonic() + 5)
 
     for ordinal, child in call.starts.items():
         assert 0 <= ordinal < 100
