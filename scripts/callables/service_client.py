@@ -44,6 +44,9 @@ class CallableServices:
         self.secret_names = program.secrets
         self._given: list[str] = []
         self._program, self._site, self._call = program, site, call
+        # What an earlier try of the call has started counts no more, also if this one starts none.
+        self._starts: dict[int, Any] = {}
+        call.starts = self._starts
         self._deadline = time.monotonic() + seconds
         self._flow_id = site.flow_id
         self._state = state
@@ -97,9 +100,8 @@ class CallableServices:
         if service == SIGN_SERVICE:
             return _signatures()(self._program, request, self._deadline)
         if service == START_SERVICE:
-            starts = self._call.starts_in(self)
             return start_service().serve_call(
-                self._site, self._call, starts, request, self._deadline
+                self._site, self._call, self._starts, request, self._deadline
             )
         if service != "http":
             raise RequestFailed(f"There is no service {service!r}.", "unknown")

@@ -625,6 +625,9 @@ class HostPool:
     def _run_again(self, host: HostClient, calls: list[Call]) -> None:
         if host.lane is None:
             return
+        for call in calls:
+            # What they have started counts no more, also if they start nothing the next time.
+            call.starts = {}
         if host.broke_protocol:
             host.lane.requeue_alone(calls)
         else:

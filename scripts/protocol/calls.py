@@ -112,7 +112,7 @@ class Call:
     def starts_in(self, turn: object) -> dict[int, Any]:
         """Return what the script has started in the turn: those of an earlier one count no more.
 
-        For the thread alone that knows which turn is the latest.
+        For the thread of the pool alone, which knows what turn is the latest.
         """
         if self.turn != turn:
             self.turn, self.starts = turn, {}

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from scripts.pool.host_pool import HostPool
 from scripts.protocol import wire
-from scripts.protocol.calls import Call, Outcome, Program
+from scripts.protocol.calls import Call, CallSite, Outcome, Program
 from scripts.protocol.errors import ScriptKilled, ScriptRaised, ScriptTimedOut
 from scripts.protocol.services import RequestFailed
 from tests.hosts.pools import SITE, calls, collect_all, payload
@@ -38,7 +38,7 @@ class Services:
     def __init__(self) -> None:
         self.requests: list[Any] = []
         self.gate = threading.Event()
-        self.by_name: dict[str, Callable[..., dict[str, Any]]] = {
+        self.by_name: dict[str, Any] = {
             "echo": self.echo,
             "gate": self.wait_at_gate,
             "open": self.open_gate,
@@ -73,6 +73,21 @@ class Services:
         self, program: Program, request: dict[str, Any], deadline: float
     ) -> dict[str, Any]:
         raise ZeroDivisionError("a detail")
+
+
+class Starts:
+    """The service `start` of these tests, which notes the request alone."""
+
+    def serve_call(
+        self,
+        site: CallSite,
+        call: Call,
+        starts: dict[int, Any],
+        request: dict[str, Any],
+        deadline: float,
+    ) -> dict[str, Any]:
+        starts[request["ordinal"]] = request
+        return {"id": "child"}
 
 
 @pytest.fixture
@@ -288,6 +303,33 @@ def run(message, context):
 
     assert len(outcomes) == 61
     assert all(outcome.error is None for outcome in outcomes.values())
+
+
+def test_a_call_that_runs_again_starts_what_it_asks_for_then(
+    pool: HostPool, services: Services
+) -> None:
+    code = """
+def run(message, context):
+    if request(context, 'first')['isFirst']:
+        context.start('child')
+        request(context, 'gate')
+    return message
+"""
+    turns = iter([True, False])
+    services.by_name |= {"first": lambda *_: {"isFirst": next(turns)}, "start": Starts()}
+    pool.submit(program(REQUESTING + code), SITE, calls([{}]), 1)
+    wait_for(lambda: pool.collect(0.01) or services.requests)
+    [host] = pool._hosts
+    [(_, call)] = host.unanswered()
+    had_started = len(call.starts)
+    assert pool._hosts.zygote is not None
+
+    os.kill(pool._hosts.zygote._process.pid, signal.SIGKILL)
+    outcome = collect_all(pool)[0]
+
+    assert had_started == 1
+    assert payload(outcome) == {}
+    assert outcome.call.starts == {}
 
 
 def test_a_request_is_to_be_served_in_the_rest_of_the_time_limit(pool: HostPool) -> None:

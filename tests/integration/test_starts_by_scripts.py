@@ -522,6 +522,37 @@ def test_a_callable_in_a_transaction_whose_key_is_used_writes_once(settings, mon
     assert faults() == []
 
 
+TRIED: set[str] = set()
+
+
+def starts_at_the_first_try(message, context):
+    if message["correlationId"] not in TRIED:
+        TRIED.add(message["correlationId"])
+        context.start("child", {}, key="k")
+    return message
+
+
+def test_a_callable_in_a_transaction_starts_what_its_last_try_asks_for(settings, monkeypatch):
+    settings.ASYNCENGINE_CALLABLE_MODULES = [HERE]
+    # The second one finds its key used in their transaction, which is made again.
+    monkeypatch.setattr(Session, "_batch_size", lambda session, plan, threads: 10)
+    monkeypatch.setattr(transactional, "TRANSACTION_SECONDS", 60)
+    path = f"{HERE}.starts_at_the_first_try"
+    made(path)
+    make_callable(path, in_transaction=True)
+    runs = [started() for _ in range(2)]
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    assert {str(run.pk) for run in runs} <= TRIED
+    assert {run_of(run.pk).status for run in runs} == {Run.Status.COMPLETED}
+    assert children() == []
+    assert faults() == []
+
+
 @pytest.mark.parametrize("fans_out", [False, True])
 def test_messages_that_wait_for_room_with_one_key_all_name_its_run(fans_out):
     output = "[m]" if fans_out else "m"
