@@ -56,7 +56,9 @@ Found = TypeVar("Found")
 class StartService:
     """The service `start`. It stores nothing: the commit of the call's output does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lets_go: bool = True) -> None:
+        """`lets_go`: it closes the connection of its thread, which is not that of a callable."""
+        self._lets_go = lets_go
         # A script may ask for several starts at once, and as many threads serve them.
         self._lock = threading.Lock()
 
@@ -86,7 +88,7 @@ class StartService:
                 _read(partial(_require_room, run, alike), deadline)
                 fitting = alike
         finally:
-            if not connection.in_atomic_block:
+            if self._lets_go and not connection.in_atomic_block:
                 _let_go()
 
 

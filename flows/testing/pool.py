@@ -70,7 +70,7 @@ class KitPool(HostPool):
             allow_unsandboxed=self.allow_unsandboxed,
             request_threads=SameThread,
         )
-        use_start_service(StartService())
+        use_start_service(StartService(lets_go=False))
         self.owner = owner()
         self.outside: OutsideCalls | None = None
         self.clock: Clock | None = None

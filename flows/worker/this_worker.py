@@ -58,7 +58,7 @@ class ThisWorker:
     def hosts(self) -> HostPool:
         """Return the script hosts; they stay warm from one task to the next."""
         if self._hosts is None:
-            use_start_service(StartService())
+            use_start_service(StartService(lets_go=False))
             self._hosts = HostPool(
                 services=_services,
                 callables=CallableThreads,

@@ -159,6 +159,28 @@ def test_a_callable_starts_runs(in_transaction, settings):
     assert faults() == []
 
 
+def starts_for_each(message, context):
+    users = User.objects.order_by("pk").iterator(chunk_size=1)
+    message["payload"]["ids"] = [context.start("child", {"n": each.pk}) for each in users]
+    return message
+
+
+def test_a_callable_starts_runs_while_it_reads_rows(settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = [HERE]
+    User.objects.bulk_create([User(username=name) for name in "abc"])
+    path = f"{HERE}.starts_for_each"
+    made(path)
+    make_callable(path)
+    run = started()
+
+    work()
+
+    ids = json.loads(run_of(run.pk).result or "")["payload"]["ids"]
+    assert len(ids) == 3
+    assert sorted(ids) == sorted(str(child.pk) for child in children(run))
+    assert faults() == []
+
+
 @pytest.mark.parametrize("ending", ["raise ValueError('no')", "raise Reject('no')", "return 5"])
 def test_a_script_that_fails_starts_nothing(ending):
     made(f"def run(m, c):\n    c.start('child', {{}})\n    {ending}\n")
