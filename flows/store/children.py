@@ -51,9 +51,9 @@ class Children:
     def with_known_keys(self, result: DeliveryResult) -> DeliveryResult:
         """Return the result; its script runs again if another has used a key of it meanwhile.
 
-        What waits for room has run, and what has changed the state of its flow has done so: they
-        name the run of the other from now on. What has no room yet has not used its key. Where it
-        ran within the transaction, that is to be rolled back.
+        What waits for room has run: it names the run of the other from now on. What has no room yet
+        has not used its key. Where it ran within the transaction, or has changed the state of its
+        flow, that is to be rolled back, for it names the run that there will not be.
         """
         if result.disposition is not Disposition.ACCEPTED:
             return result
@@ -61,10 +61,11 @@ class Children:
         known = self._started_by(keyed)
         known |= {_key_of(run): run.correlation_id for run in self._stored if run.key}
         for run in keyed:
-            first, in_commit = known.get(_key_of(run)), result.ran_in_commit
-            if first and (in_commit or not (result.held.pending_outputs or result.state)):
+            first = known.get(_key_of(run))
+            has_written = result.ran_in_commit or result.state is not None
+            if first and (has_written or not result.held.pending_outputs):
                 again = replace(result, decision=RELEASED, starts=(), runs_again=True)
-                return replace(again, takes_back=in_commit)
+                return replace(again, takes_back=has_written)
             if first:
                 result = _naming(result, run.correlation_id, first)
         return result

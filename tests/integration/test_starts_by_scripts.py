@@ -308,12 +308,13 @@ def test_more_runs_than_their_queue_ever_holds_are_refused_at_once(option):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    """Serve three starts to the point where each is checked, before one of them is noted."""
-    served, asked_for = threading.Barrier(3), by_scripts._asked_for
+    """Check the first three starts before one of them is noted."""
+    served, first, asked_for = threading.Barrier(3), iter(range(3)), by_scripts._asked_for
 
     def together(*given: Any) -> Any:
         found = asked_for(*given)
-        served.wait(PATIENCE)
+        if next(first, None) is not None:
+            served.wait(PATIENCE)
         return found
 
     monkeypatch.setattr(by_scripts, "_asked_for", together)
@@ -508,6 +509,27 @@ def test_a_key_starts_one_run_of_all_messages():
     [child] = children()
     assert {json.loads(run_of(r.pk).result or "")["payload"] for r in runs} == {str(child.pk)}
     assert IdempotencyKey.objects.get().run_id == child.pk
+    assert faults() == []
+
+
+def test_the_state_of_a_flow_names_the_run_that_a_key_has_started(at_once):
+    made(
+        "def run(m, c):\n"
+        "    m['payload'] = c.start('child', {}, key='k')\n"
+        "    c.state.set(m['correlationId'], m['payload'])\n"
+        "    return m\n"
+    )
+    runs = [started() for _ in range(3)]
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    [child] = children()
+    assert {json.loads(run_of(r.pk).result or "")["payload"] for r in runs} == {str(child.pk)}
+    values = dict(FlowState.objects.values_list("key", "value"))
+    assert values == {str(run.pk): json.dumps(str(child.pk)) for run in runs}
     assert faults() == []
 
 
