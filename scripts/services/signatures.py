@@ -157,16 +157,12 @@ def _verify_jwt(request: dict[str, Any], secret: _Secret) -> dict[str, Any]:
             raise RequestFailed("algorithms takes a list of names.", "invalid")
         for name in allowed:
             algorithm(name)
-    fitting = [
-        key
-        for key in keys
-        if headers.get("alg") in (algorithms_of(key) if allowed is None else allowed)
-    ]
-    if not fitting:
+    fitting = [key for key in keys if headers.get("alg") in algorithms_of(key)]
+    if not (fitting if allowed is None else headers.get("alg") in allowed):
         said = f"The token is signed by {str(headers.get('alg'))[:20]}, which is not accepted here."
         raise RequestFailed(said, "algorithm")
-    for key in fitting:
-        require_fit(key, headers["alg"], _where(request))
+    if not fitting:
+        require_fit(keys[0], headers["alg"], _where(request))
     return {"text": _claims(token, fitting, headers["alg"], request), "headers": headers}
 
 

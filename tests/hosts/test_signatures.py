@@ -218,6 +218,17 @@ def test_a_script_verifies_a_token_by_a_set_of_keys(
     assert result(pool, language, code, {"token": token, "keys": keys}) == [claims, claims]
 
 
+@pytest.mark.parametrize("options", [{}, {"algorithms": ["ES256", "RS256"]}])
+def test_a_token_without_a_name_is_verified_by_the_keys_of_its_kind(options: Any) -> None:
+    keys = jwks(("one", EC_KEY), ("two", RSA_KEY))
+    for each in keys["keys"]:
+        del each["kid"]
+
+    for token in (forged({}), forged({}, EC_KEY, "ES256")):
+        reply = ask({"what": "verifyJwt", "token": token, "publicKey": keys, **options})
+        assert json.loads(reply["text"]) == {}
+
+
 def forged(claims: dict[str, Any], key: Any = RSA_KEY, name: str = "RS256", **header: Any) -> str:
     return jwt.encode(claims, key, name, headers=header)
 
