@@ -1,6 +1,7 @@
 package asyncengine.pipes;
 
 import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.File;
 import java.io.IOException;
 import java.io.InputStream;
@@ -17,6 +18,7 @@ import org.apache.camel.Message;
 import org.apache.camel.StreamCache;
 import org.apache.camel.WrappedFile;
 import org.apache.camel.converter.stream.InputStreamCache;
+import org.apache.camel.converter.stream.ReaderCache;
 
 /** The body of a message as JSON in UTF-8. */
 final class Payload {
@@ -40,6 +42,9 @@ final class Payload {
         }
         if (body instanceof CharSequence text) {
             return Utf8.of(text.toString());
+        }
+        if (body instanceof Reader reader) {
+            return Utf8.of(text(exchange, reader));
         }
         byte[] bytes = raw(exchange, body);
         return bytes == null ? JsonBody.of(exchange.getContext(), body) : inUtf8(bytes, Charsets.of(exchange, body));
@@ -66,39 +71,34 @@ final class Payload {
         if (body instanceof Path path) {
             return Files.readAllBytes(path);
         }
-        return body instanceof Reader || body instanceof InputStream || body instanceof StreamCache
+        return body instanceof InputStream || body instanceof StreamCache
                 ? stream(exchange, body)
                 : null;
     }
 
-    private static byte[] stream(Exchange exchange, Object body) throws IOException, InvalidPayloadException {
-        if (body instanceof StreamCache cache) {
-            byte[] bytes = cached(exchange, cache);
+    /** Returns the characters of a reader, which are in no charset, without a byte order mark. */
+    private static String text(Exchange exchange, Reader reader) throws IOException {
+        StringWriter text = new StringWriter();
+        reader.transferTo(text);
+        if (reader instanceof StreamCache cache) {
             cache.reset();
-            return bytes;
-        }
-        byte[] bytes;
-        if (body instanceof Reader reader) {
-            StringWriter text = new StringWriter();
-            reader.transferTo(text);
-            bytes = text.toString().getBytes(Charsets.of(exchange, body));
         } else {
-            bytes = ((InputStream) body).readAllBytes();
+            exchange.getMessage().setBody(new ReaderCache(text.toString()));
         }
+        return text.toString().startsWith("\uFEFF") ? text.toString().substring(1) : text.toString();
+    }
+
+    private static byte[] stream(Exchange exchange, Object body) throws IOException {
+        if (body instanceof StreamCache cache) {
+            ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+            cache.writeTo(bytes);
+            cache.reset();
+            return bytes.toByteArray();
+        }
+        byte[] bytes = ((InputStream) body).readAllBytes();
         // A redelivery, or whatever handles a failure, finds it unread.
         exchange.getMessage().setBody(new InputStreamCache(bytes));
         return bytes;
-    }
-
-    private static byte[] cached(Exchange exchange, StreamCache cache) throws IOException {
-        if (cache instanceof Reader reader) {
-            StringWriter text = new StringWriter();
-            reader.transferTo(text);
-            return text.toString().getBytes(Charsets.of(exchange, cache));
-        }
-        java.io.ByteArrayOutputStream bytes = new java.io.ByteArrayOutputStream();
-        cache.writeTo(bytes);
-        return bytes.toByteArray();
     }
 
     private static byte[] inUtf8(byte[] bytes, Charset charset) {

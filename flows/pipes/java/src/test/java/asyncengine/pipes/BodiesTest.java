@@ -130,6 +130,15 @@ class BodiesTest {
     }
 
     @Test
+    void aReaderKeepsCharactersThatTheCharsetOfTheMessageDoesNotHave() throws Exception {
+        Exchange exchange = exchange(new StringReader("\uFEFF{\"a\":\"€\"}"));
+        exchange.getMessage().setHeader(Exchange.CONTENT_TYPE, "application/json; charset=iso-8859-1");
+
+        assertEquals("{\"a\":\"€\"}", text(exchange));
+        assertEquals("{\"a\":\"€\"}", text(exchange));
+    }
+
+    @Test
     void aStreamCanBeReadAgain() throws Exception {
         Exchange exchange = exchange(new ByteArrayInputStream("{}".getBytes(StandardCharsets.UTF_8)));
 
