@@ -118,8 +118,10 @@ class QuickStarts:
         if self._thread is None:
             with self._lock:
                 if self._thread is None:
-                    self._thread = Thread(target=self._work, name="starts", daemon=True)
-                    self._thread.start()
+                    # Kept only then: the system may let no thread be made.
+                    thread = Thread(target=self._work, name="starts", daemon=True)
+                    thread.start()
+                    self._thread = thread
         self._calls.put(call)
 
     def _work(self) -> None:

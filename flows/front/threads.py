@@ -76,10 +76,10 @@ class Threads:
             if self._idle:
                 self._idle.pop().put(job)
             elif self._started < self._most:
-                self._started += 1
-                seconds = IDLE_SECONDS if self._started > 1 else None
-                arguments = (job, seconds)
+                arguments = (job, IDLE_SECONDS if self._started else None)
                 Thread(target=self._work, args=arguments, name=self._name, daemon=True).start()
+                # Counted only then: the system may let none be made.
+                self._started += 1
             else:
                 self._waiting.append(job)
         return job.future

@@ -111,7 +111,11 @@ class Provider:
             self._attempted_at = self._clock()
             task = self._task = Future()
         # A thread of its own: looking up a name of a host has no time limit.
-        Thread(target=self._fetch, args=(task,), name="issuer", daemon=True).start()
+        try:
+            Thread(target=self._fetch, args=(task,), name="issuer", daemon=True).start()
+        except RuntimeError as error:
+            # The system lets none be made now.
+            task.set_exception(IssuerUnavailable(str(error)))
         return task
 
     def _fetch(self, task: Future[Known]) -> None:

@@ -59,8 +59,9 @@ class CallableThreads:
             lane.limit = max(1, limit)
             lane.waiting.extend(CallableCall(program, site, call) for call in calls)
             for _ in range(min(lane.limit - lane.threads, len(lane.waiting))):
-                lane.threads += 1
+                # Counted only then: the system may let no thread be made.
                 self._find_thread(lane)
+                lane.threads += 1
 
     def finished(self) -> list[tuple[Program, Outcome]]:
         """Return the outcomes since the last time."""

@@ -97,8 +97,8 @@ class Watchdog:
                 raise TimeIsUp
             limit.thread = threading.get_ident()
             limit.due_at = time.monotonic() + limit.seconds
-            self._armed.add(limit)
             self._look_by(limit.due_at)
+            self._armed.add(limit)
 
     def _disarm(self, limit: Limit) -> None:
         with self._lock:
@@ -112,11 +112,12 @@ class Watchdog:
         """Have the watchdog's thread look at that time at the latest."""
         if due_at >= self._looks_at:
             return
-        self._plan(due_at)
         if self._thread is None:
+            # First of all: the system may let none be made.
             thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             thread.start()
             self._thread = thread
+        self._plan(due_at)
         self._changed.notify()
 
     def _watch(self) -> None:

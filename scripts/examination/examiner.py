@@ -81,10 +81,12 @@ class Examiner:
         with self._lock:
             if self._waiting >= MAX_WAITING:
                 raise ExaminerBusy
-            self._waiting += 1
             if self._keeper is None:
-                self._keeper = threading.Thread(target=self._keep, name="examiner", daemon=True)
-                self._keeper.start()
+                # Kept only then: the system may let no thread be made.
+                keeper = threading.Thread(target=self._keep, name="examiner", daemon=True)
+                keeper.start()
+                self._keeper = keeper
+            self._waiting += 1
             self._work.put(work)
         try:
             return _found(work.outcome.result(TURN_SECONDS + START_SECONDS))

@@ -131,7 +131,12 @@ def _look_up(
     begun_at = time.monotonic()
     if not lookups.acquire(timeout=seconds):
         raise RequestFailed(f"The look-up of {host} had to wait for too long.", "timeout")
-    threading.Thread(target=look_up, name="script-lookup", daemon=True).start()
+    try:
+        threading.Thread(target=look_up, name="script-lookup", daemon=True).start()
+    except RuntimeError:
+        # The system lets none be made now.
+        lookups.release()
+        raise
     try:
         found = answer.get(timeout=max(0.001, begun_at + seconds - time.monotonic()))
     except Empty:

@@ -100,7 +100,11 @@ class TableFiles:
                 return None
             known.is_busy = True
         if self._threaded:
-            threading.Thread(target=self._look_up, args=(name, known), daemon=True).start()
+            try:
+                threading.Thread(target=self._look_up, args=(name, known), daemon=True).start()
+            except RuntimeError:
+                # The system lets none be made now. It is asked for again.
+                known.is_busy = False
             return None
         self._look_up(name, known)
         return known.given

@@ -22,6 +22,7 @@ from scripts.protocol.errors import (
     ScriptRetry,
     ScriptTimedOut,
 )
+from tests.no_threads import no_new_threads
 from tests.waiting import PATIENCE, wait_for
 
 HERE = "tests.hosts.test_callables"
@@ -179,6 +180,18 @@ def collect(pool):
 
 
 # --- what comes of them ---------------------------------------------------------------------------
+
+
+def test_callables_run_after_no_thread_could_be_made_for_them(pool):
+    with no_new_threads(), pytest.raises(RuntimeError):
+        submit(pool, "echo")
+    withdrawn = pool.withdraw({("echo", 0)})
+
+    submit(pool, "echo")
+    (outcome,) = collect(pool)
+
+    assert [call.key for call in withdrawn] == [("echo", 0)]
+    assert outcome.output == MESSAGE
 
 
 def test_a_callable_has_the_message_and_the_context_that_scripts_have(pool):

@@ -19,6 +19,7 @@ from scripts.examination.faults import MAX_CODE_BYTES, library_faults, schema_fa
 from scripts.examination.payload_schema import PayloadSchema
 from scripts.protocol.schema import SchemaInvalid
 from scripts.protocol.schema_size import MAX_EXPANSION
+from tests.no_threads import no_new_threads
 from tests.waiting import PATIENCE, wait_for
 
 RUN = "def run(message, context): return message\n"
@@ -280,3 +281,11 @@ def in_child(check: Callable[[], bool]) -> bool:
     if pid == 0:
         os._exit(0 if check() else 1)
     return os.waitpid(pid, 0)[1] == 0
+
+
+def test_it_looks_at_something_after_no_thread_could_be_made_for_it(examiner: Examiner) -> None:
+    for _ in range(MAX_WAITING):
+        with no_new_threads(), pytest.raises(RuntimeError):
+            examiner.examine("schema", "{}")
+
+    assert examiner.examine("schema", "{}") == ""

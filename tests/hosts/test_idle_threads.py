@@ -13,6 +13,7 @@ import pytest
 
 from flows.front import threads as front_threads
 from flows.front.threads import Threads
+from tests.no_threads import no_new_threads
 from tests.waiting import PATIENCE
 
 # Each of four threads opens a connection and frees what it has allocated, but for the last block,
@@ -87,3 +88,13 @@ def test_a_thread_takes_a_job_that_comes_as_it_is_about_to_end(monkeypatch: pyte
 
     for _ in range(300):
         assert asyncio.run(ask()) == [7, 7]
+
+
+def test_a_thread_that_could_not_be_made_takes_the_place_of_no_other() -> None:
+    async def scenario() -> int:
+        threads = Threads(1, "request")
+        with no_new_threads(), pytest.raises(RuntimeError):
+            threads.run(int)
+        return await asyncio.wait_for(threads.run(lambda: 7), PATIENCE)
+
+    assert asyncio.run(scenario()) == 7

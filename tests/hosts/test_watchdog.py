@@ -8,6 +8,7 @@ import time
 import pytest
 
 from scripts.callables.watchdog import EXIT_OVERDUE, Limit, TimeIsUp, Watchdog
+from tests.no_threads import no_new_threads
 from tests.waiting import PATIENCE, wait_for
 
 
@@ -34,6 +35,14 @@ def test_a_call_that_takes_too_long_is_ended(dog):
         dog.call(Limit(0.1, "call"), spin)
 
     assert time.monotonic() - began >= 0.1
+
+
+def test_limits_hold_after_no_thread_could_be_made_to_watch_them(dog):
+    with no_new_threads(), pytest.raises(RuntimeError):
+        dog.call(Limit(0.1, "call"), int)
+
+    with pytest.raises(TimeIsUp):
+        dog.call(Limit(0.2, "call"), spin)
 
 
 def test_limits_hold_after_others_have_run_out_unused(dog):

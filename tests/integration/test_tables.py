@@ -21,6 +21,7 @@ from scripts.services import table_storing
 from scripts.services.table_storing import file_of, restore, store
 from scripts.services.tables import TableFiles, opened
 from scripts.tables.reading import TableInvalid
+from tests.no_threads import no_new_threads
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db
@@ -131,6 +132,8 @@ def test_workers_read_tables_in_threads_and_see_new_versions():
     program = Program(1, "pricing", "python", "x", 20, 64, tables=("zip", "none"))
     files = TableFiles()
     stored()
+    with no_new_threads():
+        assert files.given(program) is None
 
     first, none = wait_for(lambda: files.given(program)) or ()
     stored(b"zip,town\n1,Bonn\n")

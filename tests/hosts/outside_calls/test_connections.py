@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from scripts.services import outside_calls
+from scripts.services.connections import resolve
 from scripts.services.outside_calls import OutsideCalls
 from tests.hosts.outside_calls.helpers import call, program, refusal
 from tests.loopback import Handler, Loopback
+from tests.no_threads import no_new_threads
 from tests.waiting import PATIENCE, wait_for
 
 FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged"
@@ -126,3 +128,13 @@ def test_a_server_that_breaks_off_at_once_is_asked_once(
 
     assert refusal(service, server.url()).kind == "protocol"
     assert len(server.received) == 1
+
+
+def test_names_are_looked_up_after_no_thread_could_be_made_for_it() -> None:
+    lookups = threading.BoundedSemaphore(1)
+    with no_new_threads(), pytest.raises(RuntimeError):
+        resolve("localhost", 80, time.monotonic() + PATIENCE, lookups)
+
+    found = resolve("localhost", 80, time.monotonic() + PATIENCE, lookups)
+
+    assert all(address.is_loopback for address in found)
