@@ -32,6 +32,7 @@ KEPT_SECONDS = 5.0
 # Where there is none: it may just have been uploaded.
 KEPT_SECONDS_OF_MISSING = 0.5
 _DATABASE_RETRY_SECONDS = 0.2
+_BUSY_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,10 @@ class _Known:
 
 
 class TableFiles:
-    """The files of the tables that scripts list. `threaded`: the database is read in threads."""
+    """The files of the tables that scripts list.
+
+    `threaded`: the database is read in threads. Else those that ask wait for it.
+    """
 
     def __init__(self, *, threaded: bool = True) -> None:
         self._threaded = threaded
@@ -81,7 +85,10 @@ class TableFiles:
         raise RequestFailed("Tables are not requested.", "unknown")
 
     def given(self, program: Program) -> tuple[GivenTable, ...] | None:
-        """Return the tables of a program; None while one is looked up or made, so ask again."""
+        """Return the tables of a program; None while one is looked up or made, so ask again.
+
+        Where it does not read in threads, None: the database is away.
+        """
         found = [self._given(name) for name in program.tables[:MAX_TABLES]]
         present = tuple(each for each in found if each is not None)
         return present if len(present) == len(found) else None
@@ -92,13 +99,18 @@ class TableFiles:
             known.checked_at = -inf
 
     def _given(self, name: str) -> GivenTable | None:
-        with self._lock:
-            known = self._known.setdefault(name, _Known())
-            if known.is_usable:
-                return known.given
-            if known.is_busy:
+        while True:
+            with self._lock:
+                known = self._known.setdefault(name, _Known())
+                if known.is_usable:
+                    return known.given
+                if not known.is_busy:
+                    known.is_busy = True
+                    break
+            if self._threaded:
                 return None
-            known.is_busy = True
+            # A callable does not ask again. Not by a lock, in which it could not be ended.
+            time.sleep(_BUSY_SECONDS)
         if self._threaded:
             try:
                 threading.Thread(target=self._look_up, args=(name, known), daemon=True).start()

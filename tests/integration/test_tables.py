@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,13 @@ from scripts.models import ReferenceTable, TableContent, TablePiece
 from scripts.protocol.calls import Program
 from scripts.protocol.errors import NoValue
 from scripts.services import table_storing
+from scripts.services import tables as services_tables
+from scripts.services.database import let_go
 from scripts.services.table_storing import file_of, restore, store
 from scripts.services.tables import TableFiles, opened
 from scripts.tables.reading import TableInvalid
 from tests.no_threads import no_new_threads
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db
 ZIPS = b"zip,town\n10115,Berlin\n20095,Hamburg\n"
@@ -143,6 +147,37 @@ def test_workers_read_tables_in_threads_and_see_new_versions():
 
     assert none.problem == "There is no table 'none' in this installation."
     assert kept == (first, none)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_callables_wait_for_a_table_that_another_one_looks_up(monkeypatch: pytest.MonkeyPatch):
+    program = Program(1, "pricing", "callable", "x", 20, 64, tables=("zip",))
+    stored()
+    tables, newest = TableFiles(threaded=False), services_tables.newest_content
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def slow(name: str) -> TableContent | None:
+        asked.set()
+        may_answer.wait(PATIENCE)
+        return newest(name)
+
+    def given() -> Any:
+        try:
+            return tables.given(program)
+        finally:
+            let_go()
+
+    monkeypatch.setattr(services_tables, "newest_content", slow)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(given)
+        asked.wait(PATIENCE)
+        second = threads.submit(given)
+        # Time to find that the first one is at it.
+        wait([second], timeout=0.2)
+        may_answer.set()
+
+    assert [each.problem for each in first.result()] == [""]
+    assert second.result() == first.result()
 
 
 def test_tables_are_stored_listed_printed_and_restored_by_a_command(
