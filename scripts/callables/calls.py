@@ -38,7 +38,7 @@ from scripts.protocol.outputs import fault_of
 from scripts.protocol.progress import Progress
 from scripts.protocol.rejections import rejected
 from scripts.protocol.schema import Contract
-from scripts.protocol.services import Service
+from scripts.protocol.services import CallService, Service
 from scripts.protocol.wait_state import waiting
 from scripts.protocol.wire import MAX_LOG_LENGTH, MAX_TEXT_LENGTH
 from scripts.traces import in_trace_of
@@ -59,6 +59,7 @@ class CallableCall:
         call: Call,
         most_seconds: float = inf,
         state: Service | None = None,
+        starter: CallService | None = None,
     ) -> None:
         self.program = program
         self.call = call
@@ -74,7 +75,7 @@ class CallableCall:
         self._finishes = False
         self._goes_to = ""
         self._made: Context | None = None
-        self._services = CallableServices(program, self.limit.seconds, site, call, state)
+        self._services = CallableServices(program, self.limit.seconds, site, call, state, starter)
 
     def outcome(self, around: Callable[[Callable[[], Output]], Output] | None = None) -> Outcome:
         """Run it in this thread, through `around` if given, which gets the function to call."""

@@ -39,8 +39,11 @@ class CallableServices:
         site: CallSite,
         call: Call,
         state: Service | None = None,
+        starter: CallService | None = None,
     ) -> None:
-        """`state`: where the state of its flow is read, None for what is stored."""
+        """`state`: where the state of its flow is read, None for what is stored. `starter`: what
+        starts runs, None for what does so in this process.
+        """
         self.secret_names = program.secrets
         self._given: list[str] = []
         self._program, self._site, self._call = program, site, call
@@ -50,6 +53,7 @@ class CallableServices:
         self._deadline = time.monotonic() + seconds
         self._flow_id = site.flow_id
         self._state = state
+        self._starter = starter
         self._sent = 0
         self._replies: dict[int, dict[str, Any]] = {}
 
@@ -100,9 +104,8 @@ class CallableServices:
         if service == SIGN_SERVICE:
             return _signatures()(self._program, request, self._deadline)
         if service == START_SERVICE:
-            return start_service().serve_call(
-                self._site, self._call, self._starts, request, self._deadline
-            )
+            starter = self._starter or start_service()
+            return starter.serve_call(self._site, self._call, self._starts, request, self._deadline)
         if service != "http":
             raise RequestFailed(f"There is no service {service!r}.", "unknown")
         if self._program.in_transaction:

@@ -352,7 +352,8 @@ def _run(
     correlation_id = json.loads(message)["correlationId"]
     call = Call("trial", correlation_id, attempt=1, delivery_id="trial", body=message)
     if program.is_callable:
-        return _run_here(CallableCall(limited, site, call, state=state)), 0
+        running = CallableCall(limited, site, call, state=state, starter=TrialStarts())
+        return _run_here(running), 0
 
     def make_services() -> dict[str, Service]:
         given = engine_services() if services is None else services

@@ -49,8 +49,9 @@ from flows.starts import by_scripts
 from flows.starts.by_scripts import StartService, derived_id
 from flows.worker import transactional
 from flows.worker.session import Session
-from scripts.protocol.calls import Call, CallSite
+from scripts.protocol.calls import Call, CallSite, Program
 from scripts.protocol.services import RequestFailed
+from scripts.trials.trial import run_trial
 from tests.builders import ECHO, make_callable, make_flow, make_script, run_of, work_until_idle
 from tests.integration.admin.pages import answer_dialog, form_data, messages_of
 from tests.waiting import PATIENCE, wait_for
@@ -947,6 +948,16 @@ def test_a_trial_shows_what_would_be_started_and_stores_nothing(admin_user):
     assert trial.tried[0].trial.starts == [asked]
     assert "may start none" in str(refused.tried[0].trial.error)
     assert not Run.objects.exists()
+
+
+def test_a_trial_of_a_callable_shows_what_would_be_started(settings):
+    settings.ASYNCENGINE_CALLABLE_MODULES = [HERE]
+    program = Program(0, "starting", "callable", f"{HERE}.starts", 20, 64)
+
+    trial = run_trial(program, b'{"correlationId":"c","payload":{}}')
+
+    asked = {"flow": "child", "payload": '{"n":0,"big":1}', "options": {}}
+    assert (trial.error, trial.starts) == (None, [asked] * 2)
 
 
 # --- forged requests ---------------------------------------------------------------------------
