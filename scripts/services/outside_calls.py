@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC
 from typing import Any
 
 import httpcore
@@ -462,7 +463,9 @@ def _retry_after(value: str) -> float | None:
 
 
 def _seconds_to(date: str) -> float:
-    return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+    at = email.utils.parsedate_to_datetime(date)
+    # The form of asctime names no zone: it is UTC (RFC 9110, 5.6.7), whatever that of this process.
+    return at.replace(tzinfo=at.tzinfo or UTC).timestamp() - time.time()
 
 
 def _url(text: Any, base: httpx.URL | None = None) -> httpx.URL:

@@ -238,6 +238,22 @@ def test_a_time_to_wait_is_read_in_seconds_and_as_a_date(
     assert after("17", 500) is None
 
 
+def test_a_date_without_a_zone_is_utc_wherever_the_worker_is(
+    service: OutsideCalls, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_minute = time.asctime(time.gmtime(time.time() + 60))
+    server.answers("/", 429, Retry_After=in_a_minute)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        reply = call(service, server.url())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert reply["retryAfter"] == pytest.approx(60, abs=3)
+
+
 @pytest.mark.parametrize(
     "host",
     ["example.org", "*.example.org:8443", "bücher.example", "127.0.0.1:80", "::1", "[::1]:80"],
