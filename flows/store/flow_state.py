@@ -122,6 +122,13 @@ def flow_of(result: DeliveryResult) -> int:
     return step_plan(result.held.step_id).site.flow_id
 
 
+def forget_pending(result: DeliveryResult) -> None:
+    """Have calls read what is stored, in place of what a delivery leaves that is not."""
+    if result.state is not None:
+        keys = [change.key for change in result.state.changes]
+        pending_states.forget(flow_of(result), keys, result.state.version)
+
+
 def changes_state(result: DeliveryResult) -> bool:
     return result.state is not None and result.disposition in STORED_WITH
 

@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from flows.disposition import Disposition
 from flows.plan import StepPlan
 from flows.store import DeliveryResult, HeldMessage, store
+from flows.store.flow_state import forget_pending
 from flows.store.types import without_output, without_writes
 from flows.worker.redelivery import failed
 from flows.worker.results import released, result_of_call
@@ -63,7 +64,11 @@ class TransactionalCallables:
         self.begun_at = 0.0
 
     def begin(self) -> None:
-        """Take note that a try of a commit begins."""
+        """Take note that a try of a commit begins. What the last one has left is not stored, and
+        its callables are not to read it in this one.
+        """
+        for done in self.ran:
+            forget_pending(done)
         self.ran = []
         self.begun_at = time.monotonic()
 

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -595,6 +596,39 @@ def test_a_callable_in_a_transaction_starts_what_its_last_try_asks_for(settings,
     assert {str(run.pk) for run in runs} <= TRIED
     assert {run_of(run.pk).status for run in runs} == {Run.Status.COMPLETED}
     assert children() == []
+    assert faults() == []
+
+
+TRIES: Counter[str] = Counter()
+
+
+def counts_its_tries(message, context):
+    run = message["correlationId"]
+    TRIES[run] += 1
+    context.state.set(run, context.state.get(run, 0) + 1)
+    if message["payload"]["starts"]:
+        context.start("child", {}, key="k")
+    return message
+
+
+def test_callables_of_a_commit_that_is_taken_back_read_what_is_stored(settings, monkeypatch):
+    settings.ASYNCENGINE_CALLABLE_MODULES = [HERE]
+    # Together in one transaction, which the second start takes back.
+    monkeypatch.setattr(Session, "_batch_size", lambda session, plan, threads: 10)
+    monkeypatch.setattr(transactional, "TRANSACTION_SECONDS", 60)
+    path = f"{HERE}.counts_its_tries"
+    made(path)
+    make_callable(path, in_transaction=True)
+    runs = [str(started(starts=number < 2).pk) for number in range(4)]
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    assert {run: TRIES[run] for run in runs} == dict.fromkeys(runs, 2)
+    assert dict(FlowState.objects.values_list("key", "value")) == dict.fromkeys(runs, "1")
+    assert len(children()) == 1
     assert faults() == []
 
 
