@@ -24,6 +24,7 @@ from flows.plan import keys_of
 from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import sql_time
+from flows.store.flow_state import forget_pending
 from flows.store.rows import has_more_beside, start_row, store_beside
 from flows.store.totals import FlowTotalsChanges
 from flows.store.types import DeliveryResult, NewRun, QueueCounters
@@ -64,6 +65,7 @@ class Children:
             first = known.get(_key_of(run))
             has_written = result.ran_in_commit or result.state is not None
             if first and (has_written or not result.held.pending_outputs):
+                forget_pending(result)
                 again = replace(result, decision=RELEASED, starts=(), runs_again=True)
                 return replace(again, takes_back=has_written)
             if first:

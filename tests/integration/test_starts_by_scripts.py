@@ -535,6 +535,29 @@ def test_the_state_of_a_flow_names_the_run_that_a_key_has_started(at_once):
     assert faults() == []
 
 
+def test_a_script_whose_key_is_used_meanwhile_does_not_read_what_it_has_left(at_once):
+    made(
+        "def run(m, c):\n"
+        "    key = m['correlationId']\n"
+        "    if c.state.get(key) is None:\n"
+        "        c.state.set(key, 7)\n"
+        "    else:\n"
+        "        c.state.increment(key)\n"
+        "    c.start('child', {}, key='k')\n"
+        "    return m\n"
+    )
+    runs = [started() for _ in range(3)]
+
+    def look() -> bool:
+        work()
+        return not Message.objects.exists()
+
+    wait_for(look, PATIENCE)
+    values = dict(FlowState.objects.values_list("key", "value"))
+    assert values == {str(run.pk): "7" for run in runs}
+    assert faults() == []
+
+
 def starts_with_a_key_and_writes(message, context):
     if message["payload"]["counts"]:
         context.state.increment("calls")
