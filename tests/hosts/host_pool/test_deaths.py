@@ -251,12 +251,12 @@ def test_calls_that_hosts_with_exhausted_memory_leave_are_never_blamed(pool: Hos
     attribution = FailureAttribution()
 
     host.is_worn_out = True
-    blamed = [attribution.failed_call(host, status=0) for _ in range(10)]
+    found = [attribution.failed_call(host, status=0) for _ in range(10)]
     host.is_worn_out = False
     others = [attribution.failed_call(host, status=0) for _ in range(10)]
     host.close()
 
-    assert blamed == [None] * 10
+    assert found == [None] * 10
     assert others == [None] * 2 + [1] * 8
 
 
