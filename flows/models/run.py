@@ -71,8 +71,14 @@ class Run(models.Model):
     class Meta:
         ordering = ["-correlation_id"]
         indexes = [
-            # Runs of a flow, newest first: a UUIDv7 sorts by time.
-            models.Index(F("flow_version"), F("correlation_id").desc(), name="run_by_flow"),
+            # Runs of a flow, newest first: a UUIDv7 sorts by time. All of them; the condition keeps
+            # PostgreSQL from reading it for an id alone.
+            models.Index(
+                F("flow_version"),
+                F("correlation_id").desc(),
+                name="run_by_flow",
+                condition=Q(flow_version__isnull=False),
+            ),
             models.Index(
                 fields=["parent", "correlation_id"],
                 condition=Q(parent__isnull=False),

@@ -1,0 +1,48 @@
+"""PostgreSQL finds runs and messages by their keys, whatever it takes their number for."""
+
+import pytest
+from django.db import connection
+
+from flows.models import FlowVersion, Message, Run
+from tests.builders import make_flow
+from tests.databases import is_postgresql
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(not is_postgresql(), reason="SQLite goes by no statistics"),
+]
+
+# The indexes of a table that have its key, behind another column and without a condition.
+USABLE_FOR_A_KEY = """
+    SELECT other.indexrelid::regclass::text FROM pg_index other
+    JOIN pg_index own ON own.indrelid = other.indrelid AND own.indisprimary
+    WHERE other.indrelid = %s::regclass AND other.indexrelid <> own.indexrelid
+        AND own.indkey[0] = ANY(other.indkey::int2[]) AND other.indpred IS NULL
+"""
+
+
+@pytest.mark.parametrize("model", [Run, Message])
+def test_no_other_index_is_ever_read_for_a_key_alone(model):
+    with connection.cursor() as cursor:
+        cursor.execute(USABLE_FOR_A_KEY, [model._meta.db_table])
+
+        assert cursor.fetchall() == []
+
+
+def test_runs_of_flows_are_found_by_their_index():
+    make_flow().make_version()
+    versions = FlowVersion.objects.filter(flow_name="flow")
+    asked = {
+        "one": Run.objects.filter(flow_version=1),
+        "some": Run.objects.filter(flow_version__in=[1, 2]),
+        "those of a flow": Run.objects.filter(flow_version__in=versions),
+        "those after a run": Run.objects.filter(flow_version=1, pk__lt="f" * 32),
+        "by a join": Run.objects.filter(flow_version__flow_name="flow"),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plans = {name: runs.order_by("-pk")[:50].explain() for name, runs in asked.items()}
+
+    assert {name: "run_by_flow" in plan for name, plan in plans.items()} == dict.fromkeys(
+        asked, True
+    ), plans
