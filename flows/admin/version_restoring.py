@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.html import escape
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from flows.access.configuring import scripts_out_of_reach, scripts_to_choose
@@ -56,7 +57,8 @@ class MissingForm(forms.Form):
                 label=f"{each.part.capitalize()} of the step {each.step.name}",
                 choices=choices or [("", "There is none to choose")],
                 widget=UnfoldAdminSelectWidget,
-                help_text=each.why,
+                # A page takes a help text for HTML, and this one has names in it.
+                help_text=escape(each.why),
             )
 
     def _scripts(self, missing: Missing) -> list[tuple[str, str]]:

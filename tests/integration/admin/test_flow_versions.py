@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils.html import escape
 
 from flows.models import Consumer, Flow, FlowVersion, Queue, QueueState, Step, StepVersion
 from scripts.models import Script
@@ -142,6 +143,16 @@ def test_another_script_and_another_queue_take_the_place_of_those_that_are_gone(
         ("reserve", "pack", "orders"),
         ("charge", "pack", "free"),
     ]
+
+
+def test_the_names_of_what_is_gone_are_no_html(client, world, first):
+    name = "<img src=x onerror=alert(1)>"
+    first.steps.filter(name="charge").update(queue=None, queue_name=name)
+
+    page = client.get(page_of(first, "restore_with")).content.decode()
+
+    assert name not in page
+    assert escape(name) in page
 
 
 def test_a_queue_that_feeds_a_step_is_not_offered_in_place_of_another(client, world, first):
