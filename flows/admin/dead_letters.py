@@ -60,6 +60,7 @@ from flows.message.error_class import naming_line
 from flows.models import DeadLetter, Flow, Queue, Right, Run, Step
 from flows.options import LONGEST_REASON
 from scripts.admin.base import ReadOnlyAdmin
+from scripts.admin.bulk import STORES_ROW_BY_ROW
 from scripts.admin.dialogs import DetailActions, asking, dialog, leave_dialog
 from scripts.admin.editor import EditorWidget
 from scripts.admin.json_fields import pretty_json
@@ -393,6 +394,7 @@ class DeadLetterAdmin(DetailActions, ByRole, LongTexts, ReadOnlyAdmin):
         """Discard each, the oldest first, and show the results as messages."""
         done = skipped = 0
         refused: list[str] = []
+        setattr(request, STORES_ROW_BY_ROW, True)
         for letter in letters:
             try:
                 engine.discard(letter, user=request.user, reason=reason)

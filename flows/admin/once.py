@@ -4,7 +4,7 @@ A double click sends a form twice, and so does Enter that is pressed twice; with
 script of the page prevents it. Such a form has a field with a token (`{% once %}`). The first
 request with it notes in the database that it is at work, and where it led; a second one with the
 same content waits for that, changes nothing and leads there, too. A form that was refused is sent
-again as it is.
+again as it is. One that failed, and may be done, is not: the user looks first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib import messages
@@ -22,6 +23,7 @@ from django.http.response import HttpResponseBase
 
 from flows.admin.error_pages import page
 from flows.tasks.cache import TaskCache
+from scripts.admin.bulk import STORES_ROW_BY_ROW
 from scripts.admin.dialogs import is_part
 from scripts.admin.site import site
 
@@ -47,8 +49,8 @@ class OnceMiddleware:
         if key := getattr(request, "once_key", ""):
             if location := _location(response):
                 self.sent.set(key, location, KEPT.total_seconds())
-            else:
-                # Refused, or failed: nothing was done.
+            elif not _may_be_done(request, response):
+                # Refused: it is sent again as it is.
                 self.sent.delete(key)
         return response
 
@@ -87,6 +89,17 @@ def _unknown(request: HttpRequest) -> HttpResponseBase:
 def _location(response: HttpResponseBase) -> str:
     """Return where the answer leads, "" where it shows the form again or an error."""
     return response.headers.get("HX-Redirect") or response.headers.get("Location") or ""
+
+
+def _may_be_done(request: HttpRequest, response: HttpResponseBase) -> bool:
+    """Say whether what was asked for may have been done, or a part of it, despite the error.
+
+    503 says that nothing was stored; of an action that stores row by row, it is about one row.
+    """
+    if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return False
+    is_unknown = response.status_code != HTTPStatus.SERVICE_UNAVAILABLE
+    return is_unknown or bool(getattr(request, STORES_ROW_BY_ROW, False))
 
 
 def _key(request: HttpRequest) -> str:

@@ -13,6 +13,8 @@ from django.template.response import TemplateResponse
 
 # The field of the page that the user has confirmed, and the one with the reason.
 CONFIRMED, REASON = "_confirmed", "reason"
+# The attribute of a request whose action stores row by row: an error may come behind some of them.
+STORES_ROW_BY_ROW = "stores_row_by_row"
 # Each row is a field of the page. Django refuses a form of more than 1,000.
 MOST_ROWS = 500
 LONGEST_REASON = 500
@@ -64,6 +66,7 @@ def bulk_action(
             if rows:
                 # Typed into a field of a form: without NUL, which no database stores.
                 reason = request.POST.get(REASON, "").replace("\0", "").strip()
+                setattr(request, STORES_ROW_BY_ROW, True)
                 apply(self, request, rows, reason[:LONGEST_REASON])
             return None
 

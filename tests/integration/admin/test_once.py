@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 
 from flows import engine
-from flows.admin import once
+from flows.admin import once, run_again
+from flows.errors import CommitInDoubt
 from flows.models import CachedValue, Flow, Message, Queue, Run
 from tests.builders import ECHO, make_flow
 from tests.integration.admin.pages import hidden_fields, messages_of
@@ -93,6 +95,75 @@ def test_one_whose_outcome_is_not_known_says_so_and_does_nothing(client, queue, 
     assert once.UNKNOWN.split(",")[0] in answer.content.decode()
     assert client.post(address, sent, headers=HTMX)["HX-Refresh"] == "true"
     assert bypassing() == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(CommitInDoubt("lost"), 504), (RuntimeError("behind the commit"), 500)]
+)
+def test_a_start_that_may_be_stored_is_not_repeated(client, queue, monkeypatch, error, status):
+    monkeypatch.setattr(once, "PATIENCE_SECONDS", 0.0)
+    client.raise_request_exception = False
+    address = reverse("admin:flows_flow_start", args=[Flow.objects.get().pk])
+    sent = hidden_fields(client.get(address)) | {"payload": '{"a": 1}', "priority": "5"}
+    before, start = Run.objects.count(), engine.start
+
+    def lose_the_answer(*args, **options):
+        start(*args, **options)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "start", lose_the_answer)
+        failed = client.post(address, sent)
+    again = client.post(address, sent)
+
+    assert (failed.status_code, again.status_code) == (status, 409)
+    assert Run.objects.count() == before + 1
+
+
+def test_a_start_that_the_database_refused_is_sent_again_as_it_was(client, queue, monkeypatch):
+    client.raise_request_exception = False
+    address = reverse("admin:flows_flow_start", args=[Flow.objects.get().pk])
+    sent = hidden_fields(client.get(address)) | {"payload": '{"a": 1}', "priority": "5"}
+    before = Run.objects.count()
+
+    def refuse(*args, **options):
+        raise OperationalError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "start", refuse)
+        failed = client.post(address, sent)
+    client.post(address, sent)
+
+    assert failed.status_code == 503
+    assert Run.objects.count() == before + 1
+
+
+def test_an_action_on_rows_that_has_done_some_of_them_is_not_repeated(client, queue, monkeypatch):
+    monkeypatch.setattr(once, "PATIENCE_SECONDS", 0.0)
+    client.raise_request_exception = False
+    runs = list(Run.objects.order_by("pk")[:2])
+    for run in runs:
+        engine.cancel(run)
+    address = reverse("admin:flows_run_changelist")
+    chosen = {"action": "start_selected_again", "_selected_action": [run.pk for run in runs]}
+    token = hidden_fields(client.post(address, chosen))[once.FIELD]
+    sent = {**chosen, "_confirmed": "yes", once.FIELD: token}
+    before, start = Run.objects.count(), run_again._started
+    started: list[engine.Started] = []
+
+    def lose_the_second(*args, **options):
+        if started:
+            raise OperationalError("away")
+        started.append(start(*args, **options))
+        return started[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_again, "_started", lose_the_second)
+        failed = client.post(address, sent)
+    again = client.post(address, sent)
+
+    assert (failed.status_code, again.status_code) == (503, 409)
+    assert Run.objects.count() == before + 1
 
 
 def test_a_form_without_a_login_uses_up_nothing(client, queue):
