@@ -98,6 +98,22 @@ class HistoryRow(HistoricalRecordContextHelper):
         return super().prepare_delta_change_value(change, value)
 
 
+class OfHistory:
+    """A form that is sent from a page of the history.
+
+    It begins with an earlier state. What it does not show, such as whether a queue is paused, is as
+    it is stored.
+    """
+
+    base_fields: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        instance = kwargs["instance"]
+        columns = [field.name for field in instance._meta.concrete_fields]
+        instance.refresh_from_db(fields=[name for name in columns if name not in self.base_fields])
+        super().__init__(*args, **kwargs)
+
+
 class ConfigurationAdmin(
     OwnTransactions, ConfirmationAdmin, ConflictAdmin, SimpleHistoryAdmin, ModelAdmin
 ):
@@ -128,10 +144,16 @@ class ConfigurationAdmin(
     def get_historical_record_context_helper(self, request: HttpRequest, record: Any) -> HistoryRow:
         return HistoryRow(self.model, record)
 
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = super().get_form(request, *args, **kwargs)
+        is_of_history = getattr(request, "is_of_history", False)
+        return type(form.__name__, (OfHistory, form), {}) if is_of_history else form
+
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         # unfold's templates need these; unfold sets them only in its change view.
         if request.method == "POST":
             self._require_change(request, str(kwargs.get("object_id") or args[0]))
+            request.is_of_history = True  # type: ignore[attr-defined]
         helpers.AdminForm = AdminForm  # type: ignore[misc]
         helpers.Fieldline = Fieldline  # type: ignore[misc]
         return super().history_form_view(request, *args, **kwargs)

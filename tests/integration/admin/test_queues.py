@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from flows import engine
 from flows.admin.queues import LIVE_CELLS
-from flows.models import AuditEntry, Message, Queue, QueueState
+from flows.models import AuditEntry, Flow, Message, Queue, QueueState
 from tests.integration.admin.pages import act_on, answer_dialog, form_data, messages_of
 
 
@@ -150,6 +150,25 @@ def test_a_pause_shows_its_reason(client, world, page):
 
     assert "paused by root: the warehouse moves" in client.get(page).content.decode().lower()
     assert AuditEntry.objects.get(verb="pause").reason == "the warehouse moves"
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "value"), [(Queue, "size", 77), (Flow, "keep", "nothing")]
+)
+def test_an_earlier_state_of_the_history_leaves_a_pause_as_it_is(client, model, field, value):
+    row = model.objects.create(name="bank")
+    first, before = row.history.first(), getattr(row, field)
+    setattr(row, field, value)
+    row.save()
+    engine.pause(row, reason="The bank is closed.")
+    name = f"admin:flows_{model._meta.model_name}_simple_history"
+    page = reverse(name, args=[row.pk, first.history_id])
+
+    client.post(page, form_data(client.get(page)))
+
+    row.refresh_from_db()
+    assert getattr(row, field) == before
+    assert (row.paused, row.pause_reason) == (True, "The bank is closed.")
 
 
 def test_one_message_is_let_through_a_paused_queue(client, world):
