@@ -26,7 +26,16 @@ from flows.admin.filters import AgeFilter, CreatedFilter, FlowFilter, StatusFilt
 from flows.admin.run_labels import RUN_LABELS, words_of
 from flows.encryption.payload_keys import has_keys
 from flows.errors import OptionInvalid
-from flows.models import Consumer, DeadLetter, FlowVersion, Message, Run, StepRun, StepVersion
+from flows.models import (
+    Consumer,
+    DeadLetter,
+    FlowVersion,
+    Message,
+    Right,
+    Run,
+    StepRun,
+    StepVersion,
+)
 from flows.models.users import all_users, user_name_field
 from flows.monitoring.run_search import ENOUGH, SHORTEST, Found, runs_with
 from flows.monitoring.times import rfc3339
@@ -130,8 +139,11 @@ class StepFilter(DropdownFilter):
 
 
 def _steps_of_flow(request: HttpRequest) -> QuerySet[StepVersion]:
-    """Return the steps of all versions of the flow that the list is filtered by."""
+    """Return the steps of all versions of the flow that the list is filtered by, if it is seen."""
     versions = FlowVersion.objects.filter(FlowVersion.of_flow(request.GET.get("flow", "")))
+    rights = rights_of(request)
+    if not rights[None]:
+        versions = versions.filter(flow__in=flows_with(rights, set(Right.values)))
     return StepVersion.objects.filter(flow_version__in=versions)
 
 

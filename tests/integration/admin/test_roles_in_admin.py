@@ -294,6 +294,17 @@ def test_no_answer_tells_of_a_flow_that_is_not_seen(
     assert Message.objects.filter(step__flow_version__flow=hidden.flow).count() == 1
 
 
+def test_the_filter_by_step_has_none_of_a_flow_that_is_not_seen(staff, own, hidden):
+    client = staff(("watch",), "view")
+
+    lists = [
+        told_by(client.get(address(Run, "changelist"), {"flow": each.flow.name}))
+        for each in (own, hidden)
+    ]
+
+    assert ["mine-step" in lists[0], f"{SECRET_WORD}-step" in lists[1]] == [True, False]
+
+
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("permissions", PERMISSIONS)
 @pytest.mark.parametrize(
