@@ -89,21 +89,27 @@ def page_of_rows(
         rows = rows.filter(order.after(_read(query["cursor"], rows.model, order)))
     if fitting:
         most = fitting(order.apply(rows), most)
-    found = _first(rows, order, most + 1)
-    page = found[:most]
-    has_next = len(found) > most
+    page, has_next = _first(rows, order, most)
     return _page(request, query, show(page), _cursor_of(page[-1], order) if has_next else None)
 
 
-def _first(rows: QuerySet[Row], order: Order, most: int) -> list[Row]:
-    """Return the first rows. Without an index the keys alone are sorted: with what is selected
-    beside each row it takes three times as long."""
+def _first(rows: QuerySet[Row], order: Order, most: int) -> tuple[list[Row], bool]:
+    """Return the first rows, and whether others follow.
+
+    Without an index the keys alone are sorted: with what is selected beside each row it takes three
+    times as long. A row that no longer matches when it is read itself is left out, and the list
+    goes on behind it.
+    """
     if order.by_index:
-        return list(order.apply(rows)[:most])
-    keys = order.apply(rows.select_related(None)).values_list("pk", flat=True)
-    found = list(keys[:most])
-    by_key = rows.in_bulk(found)
-    return [by_key[key] for key in found if key in by_key]
+        found = list(order.apply(rows)[: most + 1])
+        return found[:most], len(found) > most
+    in_order = order.apply(rows.select_related(None)).values_list("pk", flat=True)
+    while True:
+        keys = list(in_order[: most + 1])
+        by_key = rows.in_bulk(keys[:most])
+        found = [by_key[key] for key in keys[:most] if key in by_key]
+        if found or len(keys) <= most:
+            return found, len(keys) > most
 
 
 def page_by_name(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 import pytest
+from django.db.models import QuerySet
 from uuid_utils.compat import uuid7
 
 from flows import engine
@@ -135,6 +137,27 @@ def test_next_page_is_found_whatever_the_name_in_its_path_is(admin, name):
     pages = read(client_of(admin), f"/async/api/flows/{quote(name)}/schedules", "pageSize=1")
 
     assert [each["name"] for page in pages for each in page] == [f"nightly {n}" for n in range(3)]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_list_goes_on_behind_a_run_that_matches_no_more_while_it_is_read(admin, size):
+    make_loan_flow("loan")
+    runs = [Run.objects.get(pk=engine.start("loan", {}).correlation_id) for _ in range(4)]
+    for each in runs:
+        engine.cancel(each)
+    first, *others = runs
+    in_bulk = QuerySet.in_bulk
+
+    def after_another_change(rows: Any, *ids: Any, **more: Any) -> Any:
+        Run.objects.filter(pk=first.pk).update(status=Run.Status.RUNNING, finished_at=None)
+        return in_bulk(rows, *ids, **more)
+
+    with mock.patch.object(QuerySet, "in_bulk", after_another_change):
+        query = f"order=finishedAt&status=CANCELLED&pageSize={size}"
+        pages = read(client_of(admin), "/async/api/runs", query)
+
+    found = [each["correlationId"] for page in pages for each in page]
+    assert found == [str(each.pk) for each in others]
 
 
 def test_document_has_both_parameters_at_every_list(anonymous):
