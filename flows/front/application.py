@@ -166,6 +166,10 @@ class Front:
             return self._event_streams.open(stream, upload.gone, headers)
         if wait.run_id is None:
             return answer
+        if wait.done is not None:
+            # The view has read the body, and does not read it again after a wait that may be long.
+            held.drop()
+            del environ
         try:
             if not await self._waiters.wait(wait, upload.gone):
                 raise CallerGone

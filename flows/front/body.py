@@ -117,6 +117,12 @@ class Held:
         self._memory.give_back(self._taken)
         self._taken = 0
 
+    def drop(self) -> None:
+        """Drop what is in memory: the body has been read."""
+        self.pieces.clear()
+        self.size = 0
+        self.release()
+
 
 async def read_whole(upload: Upload, held: Held, limit: int) -> None:
     """Read the whole body. Raises RequestFault; BodyTooLarge at the first byte beyond the limit."""

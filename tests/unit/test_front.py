@@ -32,7 +32,7 @@ from flows.front.faults import (
 )
 from flows.front.threads import Threads
 from flows.front.turns import TURN, WAITING
-from flows.front.waiters import Wait, Waiters
+from flows.front.waiters import WAIT, Wait, Waiters
 from scripts.protocol.table_file import MAX_FILE_BYTES
 from tests.waiting import PATIENCE
 
@@ -149,6 +149,33 @@ def test_batches_that_wait_hold_no_thread_or_turn_that_others_need():
 
     asyncio.run(exchange())
     assert sorted(answered) == [False] + [True] * WAITING
+
+
+def test_a_caller_that_waits_for_a_run_gives_the_memory_of_its_body_back():
+    may_end = threading.Event()
+
+    def view(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        wait: Wait = environ[WAIT]
+        if environ["QUERY_STRING"] and not wait.is_over:
+            wait.until_finished(RUN, 1, PATIENCE, done="a run")
+        return [str(wait.done).encode()]
+
+    async def exchange() -> None:
+        front = Front(view, answer_to)
+        front._memory = BodyMemory(100)
+        front._waiters = Waiters(lambda run_ids: {RUN} if may_end.is_set() else set())
+        body = b"x" * (bodies.FREE_BYTES + 60)
+        waiting = asyncio.ensure_future(answer_of(front, START, "wait=60", body))
+        async with asyncio.timeout(PATIENCE):
+            while not front._waiters._by_run:
+                await asyncio.sleep(0.01)
+
+        assert await answer_of(front, START, "", body) == b"None"
+        may_end.set()
+        assert await waiting == b"a run"
+
+    asyncio.run(exchange())
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked", "identity", ""])
