@@ -22,7 +22,7 @@ from flows.api.view import ApiView, no_content
 from flows.errors import UnknownFlow
 from flows.front.streams import STREAM, Stream
 from flows.models import Flow, Run
-from flows.monitoring.events.page import OVER, Position, is_over
+from flows.monitoring.events.page import OVER, Position, is_ahead, is_over
 from flows.monitoring.events.selection import Selection
 
 # What to do about it depends on how the engine is served.
@@ -71,7 +71,8 @@ class RunEventsView(EventStreamView):
         run = find_run(request, id)
         after = _last_event_id(request) or Position()
         if after.told == OVER:
-            if run.status in Run.FINISHED and is_over(run.pk, after):
+            is_known = run.status in Run.FINISHED and not is_ahead(after)
+            if is_known and is_over(run.pk, after):
                 # A browser would connect again and again.
                 return no_content()
             after = replace(after, told=0)

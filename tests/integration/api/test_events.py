@@ -15,8 +15,9 @@ from knox.models import AuthToken
 from flows import engine
 from flows.api.events import check
 from flows.front.streams import STREAM, Stream
-from flows.models import QuietEnd, Right, RoleMapping, Run
+from flows.models import QuietEnd, Right, RoleMapping, Run, StepRun
 from flows.monitoring.events.page import OVER, Position
+from flows.monitoring.events.settled import last_id_given
 from tests.integration.api.helpers import PASSWORD, assert_problem, basic, client_of, grant
 
 FORM = {"Accept": "text/event-stream"}
@@ -54,13 +55,13 @@ def test_a_run_is_told_from_its_beginning_and_all_runs_from_now_on(client, user,
 def test_the_end_of_a_run_is_not_told_again_to_who_has_received_it(client, user, flow):
     grant(user, Right.WATCH, flow)
     run = engine.start("loan", {}).correlation_id
-    last = str(Position(3, 1, OVER))
+    last = str(Position(0, 0, OVER))
 
     _, goes_on = ask(client, f"runs/{run}/events", Last_Event_ID=last)
     Run.objects.update(status=Run.Status.COMPLETED)
     response, stream = ask(client, f"runs/{run}/events", Last_Event_ID=last)
 
-    assert goes_on.after == Position(3, 1)
+    assert goes_on.after == Position()
     assert (response.status_code, stream.selection) == (204, None)
 
 
@@ -76,6 +77,18 @@ def test_an_end_is_told_to_who_has_received_an_earlier_one(client, user, flow):
 
     assert stream.after == replace(earlier, told=0)
     assert response.status_code == 204
+
+
+def test_an_end_that_was_told_before_a_backup_was_restored_is_told_again(client, user, flow):
+    grant(user, Right.WATCH, flow)
+    run = engine.start("loan", {}).correlation_id
+    engine.cancel(Run.objects.get(pk=run))
+    ahead = Position(last_id_given(StepRun) + 1, QuietEnd.objects.get().pk, OVER)
+
+    response, stream = ask(client, f"runs/{run}/events", Last_Event_ID=str(ahead))
+
+    assert response.status_code == 200
+    assert stream.after == replace(ahead, told=0)
 
 
 @pytest.mark.parametrize(
