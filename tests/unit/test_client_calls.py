@@ -65,6 +65,7 @@ def elsewhere() -> Iterator[Client]:
         page.answers("/async/api/runs", 301, Location="https://engine.example/async/api/runs")
         page.answers("/async/api/flows", 200, b"<p>Log in.</p>")
         page.answers("/async/api/events", 302, Location="/login")
+        page.answers("/async/api/runs/7/events", 200, b"<p>Log in.</p>", Content_Type="text/html")
         yield client
 
 
@@ -75,6 +76,8 @@ def test_where_an_engine_is_not_is_told(elsewhere: Client):
         next(elsewhere.events())
     with pytest.raises(ClientError, match=r"/async/api/flows.* answers no JSON"):
         list(elsewhere.flows())
+    with pytest.raises(ClientError, match=r"/async/api/runs/7/events.* answers no events"):
+        next(elsewhere.run_events("7"))
 
 
 @pytest.mark.parametrize("verb", ["cancel-runs", "runs", "start flow {}", "batch flow -"])

@@ -6,10 +6,11 @@ import time
 
 import httpx
 import pytest
-from asyncengine_client.errors import NoConnection, Unavailable
+from asyncengine_client.errors import ClientError, NoConnection, Unavailable
 from asyncengine_client.streams import Stream
 
 GONE = httpx.ConnectError("gone")
+OPEN = httpx.Response(200, headers={"Content-Type": "text/event-stream"})
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_the_patience_begins_when_an_open_stream_breaks(clock: list[float]):
     stream = Stream({}, 30.0, None)
-    assert stream.opened(httpx.Response(200))
+    assert stream.opened(OPEN)
     clock[0] += 86_400
 
     stream.broke(GONE)
@@ -40,7 +41,7 @@ def test_the_patience_begins_when_an_open_stream_breaks(clock: list[float]):
 def test_a_stream_that_was_opened_again_has_the_whole_patience(clock: list[float]):
     stream = Stream({}, 30.0, None)
     for _ in range(3):
-        assert stream.opened(httpx.Response(200))
+        assert stream.opened(OPEN)
         clock[0] += 100
         stream.broke(GONE)
         clock[0] += 29
@@ -49,7 +50,15 @@ def test_a_stream_that_was_opened_again_has_the_whole_patience(clock: list[float
 
 def test_a_stream_without_patience_breaks_at_once(clock: list[float]):
     stream = Stream({}, 0.0, None)
-    assert stream.opened(httpx.Response(200))
+    assert stream.opened(OPEN)
 
     with pytest.raises(NoConnection):
         stream.broke(GONE)
+
+
+def test_a_page_is_no_stream_whatever_the_patience():
+    asked = httpx.Request("GET", "http://engine/events")
+    page = httpx.Response(200, headers={"Content-Type": "text/html"}, request=asked)
+
+    with pytest.raises(ClientError, match="http://engine/events answers no events"):
+        Stream({}, 30.0, None).opened(page)

@@ -10,7 +10,13 @@ from typing import Any
 import httpx
 from httpx_sse import ServerSentEvent
 
-from asyncengine_client.errors import NoConnection, TooManyCalls, Unavailable, error_of
+from asyncengine_client.errors import (
+    ClientError,
+    NoConnection,
+    TooManyCalls,
+    Unavailable,
+    error_of,
+)
 from asyncengine_client.types import Event
 
 PAUSE_SECONDS = 1.0
@@ -32,12 +38,14 @@ class Stream:
         return {"params": self._params, "headers": headers, "timeout": SILENCE}
 
     def opened(self, response: httpx.Response) -> bool:
-        """Return whether there is something to read. Raises ApiError."""
+        """Return whether there is something to read. Raises ClientError."""
         if response.status_code == 204:
             # The run has ended, and its end was told.
             self.is_over = True
             return False
         if response.status_code < 300:
+            if "text/event-stream" not in response.headers.get("Content-Type", ""):
+                raise ClientError(f"{response.url} answers no events: is it an engine?")
             self.pause, self._is_open = PAUSE_SECONDS, True
             return True
         error = error_of(response)
