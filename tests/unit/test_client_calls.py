@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from io import BytesIO, TextIOWrapper
 from typing import Any
@@ -56,6 +57,20 @@ def test_a_start_goes_again_after_every_answer_that_may_pass():
 
     for status in (429, 500, 502, 503, 504):
         assert tries.after_answer(httpx.Response(status))
+
+
+def test_the_patience_begins_when_a_call_that_was_held_breaks(monkeypatch: pytest.MonkeyPatch):
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    tries = Tries(calls.start("flow", {}, key=None, wait=60.0), 30.0)
+    now[0] += 45
+
+    assert tries.after_failure(httpx.ReadError("the engine is started anew"))
+    now[0] += 29
+    assert tries.after_failure(httpx.ConnectError("it is not there yet"))
+    now[0] += 1
+    with pytest.raises(NoConnection):
+        tries.after_failure(httpx.ConnectError("still not"))
 
 
 @pytest.fixture

@@ -16,11 +16,15 @@ NOTHING_DONE = (429, 503)
 
 
 class Tries:
-    """The tries of one call: again after what passes, until the patience is over."""
+    """The tries of one call: again after what passes, until the patience is over.
+
+    The patience begins with the first failure, before which the engine may have held the call.
+    """
 
     def __init__(self, call: Call, patience: float) -> None:
         self._call = call
-        self._gives_up_at = time.monotonic() + patience
+        self._patience = patience
+        self._gives_up_at: float | None = None
         self._pause = FIRST_PAUSE_SECONDS
 
     def after_answer(self, response: httpx.Response) -> float | None:
@@ -42,8 +46,10 @@ class Tries:
         return self._next_pause(told, None)
 
     def _next_pause(self, error: ApiError | NoConnection, wanted: float | None) -> float:
-        pause = self._pause if wanted is None else wanted
+        pause, now = self._pause if wanted is None else wanted, time.monotonic()
         self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
-        if time.monotonic() + pause > self._gives_up_at:
+        if self._gives_up_at is None:
+            self._gives_up_at = now + self._patience
+        if now + pause > self._gives_up_at:
             raise error
         return pause
