@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 from flows.access import audit
 from flows.access.addresses import caller_network
-from flows.access.tokens import make_token
+from flows.access.tokens import make_token, tokens_of
 from flows.api.authentication import BASIC, BEARER, BasicAuthentication, TokenAuthentication
 from flows.api.body import is_left_out, json_body
 from flows.api.errors import Problem
@@ -60,7 +60,8 @@ class TokenView(OpenView):
             raise Problem("not-authenticated", detail, headers={"WWW-Authenticate": BEARER})
         user, token = found
         with audit.acting(user=user):
-            token.delete()
+            # Read again for the audit log: of one that was good just now the key alone is known.
+            tokens_of(user).filter(pk=token.pk).delete()
         return no_content()
 
 

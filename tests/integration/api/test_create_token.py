@@ -5,8 +5,10 @@ from unittest import mock
 
 import pytest
 from knox.models import AuthToken
+from knox.settings import CONSTANTS
 
 from flows.errors import PasswordChanged
+from flows.models import AuditEntry
 from tests.integration.api.helpers import PASSWORD, assert_problem, basic
 
 PATH = "/async/api/auth/token"
@@ -111,6 +113,19 @@ def test_token_is_revoked_by_its_own_call_and_good_for_nothing_then(anonymous, u
 
     assert_problem(anonymous.delete("/async/api/auth/token", **headers), 401, "not-authenticated")
     assert not AuthToken.objects.exists()
+
+
+def test_token_that_was_used_just_now_is_in_the_audit_log_when_it_is_revoked(anonymous, user):
+    _, token = AuthToken.objects.create(user)
+    headers = {"Authorization": f"Bearer {token}"}
+    assert anonymous.get("/async/api/flows", headers=headers).status_code == 200
+
+    assert anonymous.delete("/async/api/auth/token", headers=headers).status_code == 204
+
+    entry = AuditEntry.objects.latest("pk")
+    assert (entry.verb, entry.name) == ("delete", f"{token[:8]}… of caller")
+    assert entry.before
+    assert entry.before["token_key"] == token[: CONSTANTS.TOKEN_KEY_LENGTH]
 
 
 def test_revoking_without_a_token_is_refused(anonymous, user):
