@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.text import Truncator
@@ -18,8 +18,10 @@ from flows.access import audit
 from flows.access.rights import flows_with
 from flows.admin.by_role import ByRole, configures, has_right_somewhere, rights_of
 from flows.admin.display import shown_time
+from flows.admin.malformed import is_list
 from flows.encryption.payload_keys import recorded
 from flows.models import FlowState, Right
+from flows.models.payload_text import beginning
 from flows.monitoring.impact import Impact
 from flows.store import store
 from flows.store.flow_state import change_by_hand
@@ -69,6 +71,13 @@ class FlowStateAdmin(
         if configures(request, None) or request.user.is_superuser:
             return None
         return Q(flow__in=flows_with(rights_of(request), self.opened_by))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[FlowState]:
+        states = super().get_queryset(request)
+        if not is_list(request):
+            return states
+        # One that no key decrypts says so, and hides no others.
+        return states.defer("value").annotate(shown=beginning("value", LONGEST + 1))
 
     def flow_of(self, obj: Any) -> int | None:
         return int(obj.flow_id)
@@ -134,8 +143,8 @@ class FlowStateAdmin(
             )
 
     @admin.display(description="value", ordering="value")
-    def beginning(self, state: FlowState) -> str:
-        return Truncator(state.value).chars(LONGEST)
+    def beginning(self, state: Any) -> str:
+        return Truncator(state.shown).chars(LONGEST)
 
     @admin.display(description="expires", ordering="expires_at")
     def expires(self, state: FlowState) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
@@ -98,6 +99,21 @@ def test_who_configures_a_flow_deletes_a_value_of_its_state(flow_kit: FlowKit, a
     assert kept() == {}
     assert (entry.before, entry.after) == ({"cursor": "7"}, {"cursor": None})
     assert_totals_are_right()
+
+
+def test_a_value_that_no_key_decrypts_hides_no_others_in_the_list(
+    flow_kit: FlowKit, admin_client: Any, settings: Any
+):
+    settings.ASYNCENGINE_PAYLOAD_KEYS = [Fernet.generate_key().decode()]
+    value, _ = the_value(flow_kit)
+    settings.ASYNCENGINE_PAYLOAD_KEYS = []
+    change_by_hand(value.flow_id, "total", '"counted"', flow_kit.now())
+
+    page = admin_client.get(reverse("admin:flows_flowstate_changelist"))
+
+    assert page.status_code == 200
+    for text in ("cursor", "total", "counted"):
+        assert text in page.content.decode()
 
 
 @pytest.mark.parametrize(("right", "status"), [("configure", 200), ("operate", 403), (None, 403)])
