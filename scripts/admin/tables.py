@@ -74,6 +74,9 @@ class TableForm(forms.ModelForm):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if isinstance(self.read, TableInvalid):
             self.add_error("file", str(self.read))
+        has_file = cleaned.get("file") or "file" in self.errors
+        if self.instance.pk and "key" in self.changed_data and not has_file:
+            self.add_error("key", "Choose the file, too: it is read anew with another key.")
         return cleaned
 
 

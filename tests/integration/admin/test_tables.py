@@ -109,6 +109,19 @@ def test_a_description_is_changed_without_a_file(admin_client: Client):
     assert table.versions.count() == 1
 
 
+def test_another_key_needs_the_file(admin_client: Client):
+    table = stored()
+
+    refused = admin_client.post(page_of(table), sent(None, key="town"))
+    saved = admin_client.post(page_of(table), sent(key="town"))
+
+    assert "Choose the file, too" in refused.content.decode()
+    assert saved.status_code == 302
+    latest = table.latest()
+    assert latest is not None
+    assert (latest.number, latest.content.key) == (2, "town")
+
+
 def test_a_file_is_downloaded_byte_for_byte(admin_client: Client):
     version = stored().versions.get()
 
