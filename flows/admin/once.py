@@ -18,6 +18,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.contrib import messages
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 
@@ -103,7 +104,20 @@ def _may_be_done(request: HttpRequest, response: HttpResponseBase) -> bool:
 
 
 def _key(request: HttpRequest) -> str:
-    """Return the same for the same user, address and content."""
+    """Return the same for the same user, address and content, files included."""
     content = sorted((name, values) for name, values in request.POST.lists() if name != CSRF)
-    text = json.dumps([str(request.user.pk), request.get_full_path(), content])
+    files = sorted(
+        (name, str(file.name), _digest(file))
+        for name, sent in request.FILES.lists()
+        for file in sent
+    )
+    text = json.dumps([str(request.user.pk), request.get_full_path(), content, files])
     return f"form:{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _digest(file: UploadedFile) -> str:
+    digest = hashlib.sha256()
+    for chunk in file.chunks():
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()

@@ -11,9 +11,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
+from flows.admin import once
 from flows.models import AuditEntry
 from scripts.models import ReferenceTable, Script, TableContent, TableVersion
 from scripts.services.table_storing import store
+from tests.integration.admin.pages import hidden_fields
 
 pytestmark = pytest.mark.django_db
 LIST = "admin:scripts_referencetable_changelist"
@@ -77,6 +79,20 @@ def test_a_file_that_is_no_table_is_refused_with_its_line(
     assert words in response.content.decode()
     assert not ReferenceTable.objects.exists()
     assert not TableContent.objects.exists()
+
+
+def test_the_same_form_with_another_file_is_another_form(admin_client: Client):
+    token = hidden_fields(admin_client.get(reverse(ADD)))[once.FIELD]
+
+    first, again, other = (
+        admin_client.post(reverse(ADD), sent(content, **{once.FIELD: token}))
+        for content in (ZIPS, ZIPS, b"zip,town\n1,Bonn\n")
+    )
+
+    assert first.status_code == again.status_code == 302
+    assert first["Location"] == again["Location"]
+    # It is no repetition: it is refused, as its name is taken.
+    assert other.status_code == 200
 
 
 def test_a_new_file_is_a_version_and_an_older_one_is_restored(admin_client: Client):
