@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
@@ -13,6 +14,7 @@ from flows.api.errors import Problem, ProblemResponse, as_problem
 from flows.store.troubles import trouble_of
 
 WHAT_NOW = "Try again in some seconds."
+LOOK_FIRST = "Look whether it was done before you repeat it."
 FAILED = "Something went wrong"
 LOGGED = (
     "The log of the server has the error, at {:%H:%M:%S} UTC. Try again; if it happens again, tell"
@@ -32,7 +34,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def page(problem: Problem) -> HttpResponse:
-    response = _page(problem.status, problem.title, WHAT_NOW)
+    is_unknown = problem.status == HTTPStatus.GATEWAY_TIMEOUT
+    response = _page(problem.status, problem.title, LOOK_FIRST if is_unknown else WHAT_NOW)
     for name, value in (problem.headers or {}).items():
         response[name] = value
     return response

@@ -57,21 +57,28 @@ def test_a_panel_that_reaches_no_server_says_so_and_saves_afterwards(page: Any) 
     assert Queue.objects.get().size == 77
 
 
-def test_a_dialog_that_was_refused_says_so_within_it(page: Any) -> None:
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (500, "It is not known whether it was done: the server answered 500."),
+        (503, "It was not done: the server answered 503."),
+    ],
+)
+def test_a_dialog_that_was_refused_says_so_within_it(page: Any, status: int, words: str) -> None:
     make_flow("orders", [ECHO])
     queue = Queue.objects.get()
-    page.watched.expected += ["status of 500", "Response Status Error Code"]
+    page.watched.expected += [f"status of {status}", "Response Status Error Code"]
     page.goto(reverse("admin:flows_queue_change", args=[queue.pk]))
     page.wait_for_load_state("networkidle")
     page.get_by_role("link", name="Pause", exact=True).click()
     dialog = page.get_by_role("dialog", name="Pause")
     dialog.wait_for()
-    page.route("**/pause/", lambda route: route.fulfill(status=500, body="<p>Sorry</p>"))
+    page.route("**/pause/", lambda route: route.fulfill(status=status, body="<p>Sorry</p>"))
 
     dialog.get_by_role("button", name="Pause", exact=True).click()
 
     note = dialog.get_by_role("alert")
-    expect(note).to_contain_text("It was not done: the server answered 500.")
+    expect(note).to_contain_text(words)
     note.get_by_role("button", name="Close").focus()
     page.keyboard.press("Enter")
     expect(note).to_have_count(0)

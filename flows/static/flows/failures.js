@@ -8,16 +8,21 @@ has ended the login page tells (drafts.js).
 
   const LONGEST = 500;
   const NOTE = "not-answered";
-  const UNREACHED = "The server does not answer. Look whether it was done before you repeat it.";
+  const LOOK = "Look whether it was done before you repeat it.";
+  const UNREACHED = `The server does not answer. ${LOOK}`;
+  const [NOT_DONE, LOAD] = ["It was not done", "Load the page again."];
+  const NOT_KNOWN = "It is not known whether it was done";
 
   const isLive = (source) => source instanceof Element && source.matches("[data-live]");
   // The server itself has the page loaded anew.
   const leaves = (xhr) => ["HX-Refresh", "HX-Redirect"].some((name) => xhr.getResponseHeader(name));
 
-  const told = (xhr) => {
+  const told = ({ xhr, requestConfig }) => {
     const isText = (xhr.getResponseHeader("Content-Type") ?? "").startsWith("text/plain");
     const text = isText ? xhr.responseText.trim().slice(0, LONGEST) : "";
-    return text || `It was not done: the server answered ${xhr.status}. Load the page again.`;
+    // 503 says that nothing was stored; of other errors of the server it is not known.
+    const isKnown = xhr.status < 500 || xhr.status === 503 || requestConfig.verb === "get";
+    return text || `${isKnown ? NOT_DONE : NOT_KNOWN}: the server answered ${xhr.status}. ${isKnown ? LOAD : LOOK}`;
   };
 
   const remove = () => document.querySelector(`.${NOTE}`)?.remove();
@@ -51,7 +56,7 @@ has ended the login page tells (drafts.js).
 
   document.addEventListener("htmx:responseError", ({ detail }) => {
     if (!isLive(detail.elt) && !leaves(detail.xhr)) {
-      show(told(detail.xhr));
+      show(told(detail));
     }
   });
 

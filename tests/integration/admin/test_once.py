@@ -117,6 +117,7 @@ def test_a_start_that_may_be_stored_is_not_repeated(client, queue, monkeypatch, 
     again = client.post(address, sent)
 
     assert (failed.status_code, again.status_code) == (status, 409)
+    assert ("Look whether it was done" in failed.content.decode()) == (status == 504)
     assert Run.objects.count() == before + 1
 
 
