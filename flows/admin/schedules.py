@@ -199,13 +199,19 @@ class FlowScheduleAdmin(DetailActions, ConfiguredByRole, DeletionAdmin, Configur
     def _set_active(
         self, request: HttpRequest, schedules: list[FlowSchedule], active: bool, reason: str
     ) -> None:
+        names = []
         for schedule in schedules:
-            with suppress(ObjectDoesNotExist):
-                engine.set_active(schedule, active, user=request.user, reason=reason)
-        names = ", ".join(schedule.name for schedule in schedules)
-        self.message_user(
-            request, f"{'Resumed' if active else 'Paused'}: {names}.", messages.SUCCESS
-        )
+            try:
+                with suppress(ObjectDoesNotExist):
+                    engine.set_active(schedule, active, user=request.user, reason=reason)
+                    names.append(schedule.name)
+            except CronInvalid as error:
+                # Of a time zone that this machine does not have, say.
+                note = f"Not resumed: {schedule.name}. {error} Correct it on its page."
+                self.message_user(request, note, messages.ERROR)
+        if names:
+            done = f"{'Resumed' if active else 'Paused'}: {', '.join(names)}."
+            self.message_user(request, done, messages.SUCCESS)
 
     @admin.display(description="flow", ordering="flow__name")
     def flow_link(self, schedule: FlowSchedule) -> SafeString:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from flows.models import AuditEntry, Flow, FlowSchedule, FlowScheduleState
 from tests.builders import ECHO, make_flow
-from tests.integration.admin.pages import form_data
+from tests.integration.admin.pages import act_on, form_data, messages_of
 
 ADD = "admin:flows_flowschedule_add"
 CHANGE = "admin:flows_flowschedule_change"
@@ -159,6 +159,21 @@ def test_an_operator_pauses_and_resumes_a_schedule_with_a_reason(
     assert list(entries.values_list("verb", "reason", "actor")) == [
         ("pause", "The bank is closed.", "staff"),
         ("resume", "", "staff"),
+    ]
+
+
+def test_a_schedule_whose_time_zone_is_gone_is_not_resumed_and_says_so(client, flow, schedule):
+    FlowSchedule.objects.create(flow=flow, name="hourly", cron="0 * * * *", active=False)
+    FlowSchedule.objects.filter(pk=schedule.pk).update(active=False, time_zone="Europe/Gone")
+    url = reverse("admin:flows_flowschedule_changelist")
+
+    page = act_on(client, url, "resume_selected", *FlowSchedule.objects.order_by("pk"))
+
+    said = " ".join(messages_of(page))
+    assert "Not resumed: nightly. There is no time zone 'Europe/Gone'." in said
+    assert "Resumed: hourly." in said
+    assert list(FlowSchedule.objects.filter(active=True).values_list("name", flat=True)) == [
+        "hourly"
     ]
 
 
