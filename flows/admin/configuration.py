@@ -242,6 +242,7 @@ def _touched(changes: Changes) -> list[TouchedFlow]:
         Q(name__in=old["flow"])
         | Q(steps__queue__name__in=old["queue"])
         | Q(steps__script__name__in=old["script"])
+        | Q(steps__script__library_uses__library__name__in=old["library"])
     )
     return [flow for flow in touched(found.distinct().order_by("name")) if flow.is_in_use]
 

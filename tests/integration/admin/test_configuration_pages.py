@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from flows.configuration import export_configuration, export_flows, import_configuration
 from flows.models import AuditEntry, Flow, FlowTotals, Queue
-from scripts.models import Script, Secret
+from scripts.models import Library, Script, Secret
 from tests.builders import ECHO
 from tests.integration.admin.pages import messages_of
 
@@ -121,6 +121,17 @@ def test_a_queue_that_changes_touches_the_flow_that_it_feeds(client, world, page
 
     assert "This touches flows in use." in html
     assert "It loses" not in html
+
+
+def test_a_library_that_changes_touches_the_flows_of_its_scripts(client, world, page):
+    script, code = world.script, "RATE = 2\n"
+    script.libraries = [Library.objects.create(name="rates", code="RATE = 1\n")]
+    script.save()
+
+    html = shown(client, page, {"libraries": [{"name": "rates", "code": code}]}).content.decode()
+
+    assert "This touches flows in use." in html
+    assert world.flow.name in html
 
 
 def test_changed_code_is_shown_line_by_line(client, world, page):
