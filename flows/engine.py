@@ -325,7 +325,9 @@ def set_active(
     verb = "resume" if active else "pause"
     with transaction.atomic(), audit.acting(verb, user=user, reason=reason):
         Flow.objects.select_for_update(no_key=True).get(pk=schedule.flow_id)
-        schedule.refresh_from_db()
+        # Locked, for all of it is saved: a user may be saving its page.
+        locked = FlowSchedule.objects.select_for_update(no_key=True)
+        schedule.refresh_from_db(from_queryset=locked)
         if schedule.active != active:
             schedule.active = active
             schedule.save()

@@ -98,6 +98,8 @@ def waiting_for_locks() -> int:
     if connection.vendor != "postgresql":
         return 0
     with connection.cursor() as cursor:
+        # A transaction goes on seeing what it saw first.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()"
             " AND wait_event_type = 'Lock'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -34,7 +36,9 @@ from flows.store import store
 from flows.tasks import flow_schedules
 from flows.tasks.flow_schedules import ScheduleWatch, start_due
 from tests.builders import ECHO, make_flow, work_until_idle
+from tests.interleaving import waiting_for_locks
 from tests.side_by_side import at_the_same_time, side_by_side
+from tests.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.django_db
 
@@ -341,6 +345,29 @@ def test_clusters_that_look_at_the_same_time_start_one_run():
     assert at_the_same_time(*[start_due] * 5) == []
 
     assert Run.objects.count() == 1
+
+
+@side_by_side
+@pytest.mark.django_db(transaction=True)
+def test_a_pause_keeps_what_is_edited_at_the_same_time():
+    schedule, is_edited = make_schedule("0 5 * * *"), threading.Event()
+
+    def edit() -> None:
+        with transaction.atomic():
+            row = FlowSchedule.objects.select_for_update(no_key=True).get()
+            row.cron = "0 6 * * *"
+            row.save()
+            is_edited.set()
+            wait_for(lambda: waiting_for_locks() > 0)
+
+    def pause() -> None:
+        assert is_edited.wait(PATIENCE)
+        engine.set_active(FlowSchedule.objects.get(), False)
+
+    assert at_the_same_time(edit, pause) == []
+
+    schedule.refresh_from_db()
+    assert (schedule.cron, schedule.active) == ("0 6 * * *", False)
 
 
 @pytest.mark.usefixtures("standing_clock")
