@@ -33,6 +33,7 @@ from flows.api.reason import reason_of
 from flows.api.view import ApiView, json_response, no_content
 from flows.configuration.schedules import faults_of, fill_schedule
 from flows.models import Flow, FlowSchedule, Right
+from flows.models.cron_times import CronInvalid
 from flows.monitoring.times import rfc3339
 from flows.options import can_be_a_name
 from scripts.names import address_fault
@@ -122,8 +123,13 @@ def _set_active(request: Request, name: str, schedule: str, *, active: bool) -> 
     _require(request, Right.OPERATE, flow)
     reason = reason_of(request)
     row = find(flow, schedule)
-    with suppress(ObjectDoesNotExist):
-        engine.set_active(row, active, user=request.user, reason=reason)
+    try:
+        with suppress(ObjectDoesNotExist):
+            engine.set_active(row, active, user=request.user, reason=reason)
+    except CronInvalid as error:
+        # Of a time zone that this server does not have, say.
+        change = "Set the schedule with another cron or timeZone before you resume it."
+        raise Problem("payload-invalid", f"{error} {change}") from error
     return json_response(_document(find(flow, schedule)))
 
 

@@ -129,3 +129,19 @@ def test_a_paused_schedule_starts_nothing_until_it_is_resumed(client, put):
         ("pause", "The bank is closed."),
         ("resume", ""),
     ]
+
+
+def test_a_schedule_whose_time_zone_is_gone_is_not_resumed_before_it_is_changed(client, put):
+    put(CRON)
+    FlowSchedule.objects.update(active=False, time_zone="Europe/Gone")
+
+    refused = assert_problem(client.post(f"{NIGHTLY}/resume"), 400, "payload-invalid")
+
+    assert refused["detail"] == (
+        "There is no time zone 'Europe/Gone'."
+        " Set the schedule with another cron or timeZone before you resume it."
+    )
+    assert not FlowSchedule.objects.get().active
+    assert not AuditEntry.objects.filter(verb="resume").exists()
+    put('{"cron": "0 1 * * *", "active": false}')
+    assert client.post(f"{NIGHTLY}/resume").json()["active"]
