@@ -13,6 +13,7 @@ from flows.configuration.current import EntriesByKind
 from flows.configuration.desired import DesiredState
 from flows.configuration.entry import SECTIONS
 from flows.configuration.rows import same
+from flows.configuration.schedules import with_pause
 from flows.models import Queue
 
 
@@ -39,7 +40,7 @@ def plan_import(desired: DesiredState, current: EntriesByKind, prune: bool) -> I
         "library": _values(desired, "library"),
         "script": _values(desired, "script"),
         "queue": _queues(desired, current["queue"]),
-        "flow": _values(desired, "flow"),
+        "flow": _flows(desired, current["flow"]),
         **{kind: _values(desired, kind) for kind in ("role", "alert target", "alert thresholds")},
     }
     return {
@@ -81,6 +82,20 @@ def _queues(desired: DesiredState, current: dict[str, dict[str, Any]]) -> dict[s
         name: {"paused": current.get(name, {}).get("paused", Queue().paused)} | values
         for name, values in (made | _values(desired, "queue")).items()
     }
+
+
+def _flows(desired: DesiredState, current: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the flows of the document. A schedule of it without `active` stays as it is."""
+    return {
+        name: values | _schedules(values, current.get(name, {}))
+        for name, values in _values(desired, "flow").items()
+    }
+
+
+def _schedules(flow: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
+    paused = {each["name"] for each in stored.get("schedules", []) if not each.get("active", True)}
+    found = [with_pause(each, each["name"] in paused) for each in flow.get("schedules", [])]
+    return {"schedules": found} if found else {}
 
 
 def _unnamed(desired: DesiredState, kind: str, current: EntriesByKind) -> set[str]:

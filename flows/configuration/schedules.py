@@ -69,8 +69,19 @@ def _exact(number: str) -> Any:
 
 
 def completed_schedule(given: dict[str, Any]) -> dict[str, Any]:
-    """Return a valid entry as an export writes it."""
-    return schedule_entry(_filled(FlowSchedule(), given))
+    """Return a valid entry as an export writes it, and with `active` wherever it is given."""
+    entry = schedule_entry(_filled(FlowSchedule(), given))
+    return entry | {key: given[key] for key in ("active",) if key in given}
+
+
+def with_pause(entry: dict[str, Any], is_paused: bool) -> dict[str, Any]:
+    """Return the completed entry as an export writes it, of a schedule that is paused now or not.
+
+    Operators pause a schedule at run time: without `active` it stays as it is.
+    """
+    is_active = entry.get("active", not is_paused)
+    others = {key: value for key, value in entry.items() if key != "active"}
+    return others if is_active else others | {"active": False}
 
 
 def fill_schedule(schedule: FlowSchedule, entry: dict[str, Any]) -> FlowSchedule:

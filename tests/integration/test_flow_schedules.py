@@ -469,6 +469,21 @@ def test_schedules_are_in_the_configuration_document_and_come_back_from_it():
     assert schedules_of_export() == []
 
 
+def test_an_import_leaves_a_schedule_paused_unless_it_says_otherwise():
+    plain = {"name": "a", "cron": "* * * * *"}
+    import_configuration(document(plain))
+    engine.set_active(FlowSchedule.objects.get(), False)
+
+    assert not import_configuration(document(plain))
+    import_configuration(document(plain | {"cron": "5 * * * *"}))
+    edited = FlowSchedule.objects.get()
+    import_configuration(document(plain | {"active": True}))
+
+    assert (edited.cron, edited.active) == ("5 * * * *", False)
+    assert FlowSchedule.objects.get().active
+    assert not import_configuration(document(plain | {"active": True}))
+
+
 def test_each_fault_of_a_schedule_in_a_document_has_its_place():
     wrong = [
         ENTRY | {"cron": "61 * * * *", "timeZone": "UTC"},
