@@ -205,12 +205,12 @@ class Store:
             with self.database.transaction():
                 if not self._messages_of(run_id):
                     return False
-                body = self._withdraw(run_id)
-                if body is None:
-                    # A message has moved on meanwhile: look again where it is.
+                withdrawn = self._withdraw(run_id)
+                if withdrawn is None:
+                    # A message has moved on, or come, meanwhile: look again where it is.
                     transaction.set_rollback(True)
                     continue
-                run = locked_run(run_id)
+                run, body = withdrawn
                 if run.status in (Run.Status.COMPLETED, Run.Status.CANCELLED):
                     transaction.set_rollback(True)
                     return False
@@ -254,11 +254,12 @@ class Store:
         letters.update(discarded_at=now, discarded_by=user_id)
         return totals
 
-    def _withdraw(self, run_id: UUID) -> str | None:
-        """Delete the waiting messages of a run; None: one has moved on meanwhile.
+    def _withdraw(self, run_id: UUID) -> tuple[Run, str] | None:
+        """Delete the waiting messages of a run, and lock it; None: one has moved on, or come,
+        meanwhile.
 
-        Return the body of the one that waited, as the database had it, "" if a consumer holds it,
-        if its step is done and it waits for room, or if there are branches.
+        Return with it the body of the one that waited, as the database had it, "" if a consumer
+        holds it, if its step is done and it waits for room, or if there are branches.
         """
         asked = {holder for _, _, holder, _ in self._messages_of(run_id) if holder}
         for consumer_id in sorted(asked):
@@ -281,7 +282,12 @@ class Store:
                 else:
                     queues[queue_id].depth_change -= 1
         self.counters.add(queues)
-        return body
+        run = locked_run(run_id)
+        # The dead letter of another branch may have been requeued while the counters were waited
+        # for. From here on none is: that needs the lock on the run.
+        if {holder for _, _, holder, _ in self._messages_of(run_id)} - asked:
+            return None
+        return run, body
 
     def _messages_of(self, run_id: UUID) -> list[tuple[str, int | None, int | None, bool]]:
         return self.database.query(sql.MESSAGES_OF_RUN, [run_id.hex, run_id.hex])

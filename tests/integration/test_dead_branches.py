@@ -423,6 +423,36 @@ def test_two_decisions_at_the_same_moment_know_of_each_other(discards):
     assert_balanced()
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(not is_postgresql(), reason="SQLite has one writer at a time")
+def test_a_branch_that_is_reprocessed_while_its_run_is_cancelled_leaves_too():
+    make(REJECTS.format(numbers={2}), MARK)
+    run, has_ended = start(2), threading.Event()
+    work("flow-0")
+    Message.objects.filter(branch="000000").update(
+        available_at=store().database.now() + timedelta(hours=1)
+    )
+    work("flow-1")
+
+    def cancel() -> None:
+        try:
+            engine.cancel(run_of(run.pk))
+        finally:
+            connection.close()
+            has_ended.set()
+
+    thread = threading.Thread(target=cancel)
+    with transaction.atomic():
+        engine.reprocess(letter(2), payload={"i": 2} | REPAIR)
+        thread.start()
+        wait_for(lambda: has_ended.is_set() or a_connection_waits_for_a_lock())
+    thread.join()
+
+    assert run_of(run.pk).status == Run.Status.CANCELLED
+    assert not Message.objects.exists()
+    assert_balanced()
+
+
 def a_connection_waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
