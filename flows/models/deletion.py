@@ -14,9 +14,11 @@ from django.db.models.signals import pre_delete
 
 from flows.models import (
     BranchEnd,
+    ConfigurationRevision,
     DeadLetter,
     FlowTotals,
     Message,
+    Queue,
     QueueState,
     Run,
     StepRun,
@@ -91,6 +93,17 @@ def of_step_version(step: StepVersion, origin: type[Model]) -> str:
     return f"Runs have been at the step {step} of {step.flow_version}." if used else ""
 
 
+def of_queue(queue: Queue, origin: type[Model]) -> str:
+    # Messages were looked for before this transaction had any lock. What brings one counts it in
+    # this row: from here on none comes in until the queue is gone. Others who change the
+    # configuration lock the counters behind it, too.
+    ConfigurationRevision.lock()
+    list(QueueState.objects.select_for_update().filter(pk=queue.pk).values_list("pk"))
+    if not Message.objects.filter(queue=queue).exists():
+        return ""
+    return f"A message has come into the queue {queue} meanwhile."
+
+
 def of_queue_state(state: QueueState, origin: type[Model]) -> str:
     return f"These are the counters of the queue {state.queue}: they are deleted with it."
 
@@ -110,6 +123,7 @@ REASONS: dict[type[Model], Callable[[Any, type[Model]], str]] = {
     DeadLetter: of_dead_letter,
     BranchEnd: of_branch_end,
     StepVersion: of_step_version,
+    Queue: of_queue,
     QueueState: of_queue_state,
     FlowTotals: of_totals,
 }

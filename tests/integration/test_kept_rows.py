@@ -1,6 +1,7 @@
 """The models refuse to delete what work under way needs, and what the totals count."""
 
 import pytest
+from django.db import connection
 from django.db.models import ProtectedError
 
 from flows import engine
@@ -10,11 +11,13 @@ from flows.models import (
     FlowTotals,
     FlowVersion,
     Message,
+    Queue,
     QueueState,
     Run,
     StepVersion,
 )
 from flows.monitoring import conservation
+from flows.plan import flow_plan
 from tests.builders import ECHO, RAISING, make_flow, run_of, work, work_until_idle
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,6 +59,29 @@ def test_nothing_is_deleted_of_a_run_that_is_under_way(model, delete):
 
     assert run_of(live).status == Run.Status.COMPLETED
     assert imbalances() == []
+
+
+@pytest.mark.parametrize("delete", [by_query, by_instance])
+def test_a_queue_stays_where_a_message_comes_in_while_it_is_deleted(delete):
+    flow = make_flow(codes=[ECHO])
+    plan, late = flow_plan("flow"), []
+    flow.steps.all().delete()
+
+    def start_late(execute, sql, params, many, context):
+        answer = execute(sql, params, many, context)
+        if 'FROM "flows_message"' in sql and not late:
+            late.append(plan)
+            late.append(engine.start(plan, {}).correlation_id)
+        return answer
+
+    with connection.execute_wrapper(start_late), pytest.raises(ProtectedError, match="has come"):
+        delete(Queue)
+
+    assert Message.objects.get().queue.name == "flow-0"
+    assert engine.cancel(run_of(late[1])).status == Run.Status.CANCELLED
+    assert imbalances() == []
+    delete(Queue)
+    assert not Queue.objects.exists()
 
 
 @ways
