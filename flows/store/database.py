@@ -215,6 +215,10 @@ class Database(ABC):
         """Return the time for the starts of the next transaction, as a value of a column."""
         return sql_time(self.now())
 
+    def clock_has_jumped(self) -> bool:
+        """Tell whether the clock was set, and is not followed yet."""
+        return False
+
     def settle_clock(self) -> tuple[datetime, datetime] | None:
         """Follow a clock that was set, once it has stayed so; return the time before and after."""
         return None

@@ -114,6 +114,9 @@ class SQLite(Database):
     def now(self) -> datetime:
         return datetime.fromtimestamp(machine_clock().epoch(), UTC)
 
+    def clock_has_jumped(self) -> bool:
+        return machine_clock().has_jumped
+
     def settle_clock(self) -> tuple[datetime, datetime] | None:
         settled = machine_clock().settle()
         if settled is None:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -488,9 +488,13 @@ class Store:
 
     def settle_clock(self) -> None:
         """Follow a clock that was set, and mend what is stored by the time before."""
-        if settled := self.database.settle_clock():
-            with self.database.transaction():
-                mend(*settled)
+        jumped = self.database.clock_has_jumped()
+        # Where nothing can be written now, it is not followed yet. Nor does another broker end the
+        # leases by the new time, before they are moved: it waits for this transaction.
+        with self.database.transaction() if jumped else nullcontext():
+            if settled := self.database.settle_clock():
+                with self.database.transaction():
+                    mend(*settled)
 
     def reap(
         self, machine: str, alive: Callable[[int], bool], lease: timedelta, begin: timedelta

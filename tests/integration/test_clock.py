@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from django.db import OperationalError, connection
 
 from flows import engine
 from flows.alerts.following import is_due, take_turn
@@ -35,6 +39,7 @@ from flows.worker.redelivery import ACCEPTED, failed, in_commit
 from flows.worker.results import ages, ended_now
 from tests.builders import make_flow, open_lease, run_of, work_until_idle
 from tests.databases import is_postgresql
+from tests.side_by_side import shared_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -222,6 +227,39 @@ def test_starts_that_a_rate_counts_move_with_the_clock():
     moved = RateLimit.read(3, timedelta(seconds=60), state.recent_starts)
     assert moved.allowance(now.timestamp()) == 1
     assert moved.allowance(now.timestamp() + 61) == 3
+
+
+@on_sqlite
+def test_a_clock_is_not_followed_until_what_is_stored_can_be_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    began, passed, ahead = time.time(), [0.0], [0.0]
+    path, wall = tmp_path / "clock", lambda: began + passed[0] + ahead[0]
+    steady = SteadyClock(path, wall, lambda: passed[0])
+    monkeypatch.setattr(clocks, "_clock_of", lambda path: steady)
+    shared = tmp_path / "shared.sqlite3"
+    with (
+        shared_database(tmp_path),
+        closing(sqlite3.connect(shared, isolation_level=None)) as other,
+    ):
+        make_flow()
+        open_lease("flow-0")
+        store().settle_clock()
+        ahead[0] = MONTH.total_seconds()
+        for _ in range(3):
+            store().settle_clock()
+            passed[0] += 250
+
+        connection.cursor().execute("PRAGMA busy_timeout = 0")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError):
+            store().settle_clock()
+        other.execute("ROLLBACK")
+        store().settle_clock()
+
+        silence = store().database.now() - Consumer.objects.get().heartbeat_at
+        assert store().database.now().timestamp() == pytest.approx(wall())
+        assert abs(silence) < timedelta(seconds=1)
 
 
 def test_schedules_are_left_alone_while_the_clock_has_jumped(
