@@ -21,6 +21,7 @@ from django_q.tasks import async_chain
 from django_q.utils import get_func_repr
 
 from flows.store.troubles import DATABASE_ERRORS, trouble_of
+from flows.tasks.allowed_tasks import ENGINE_TASKS
 from flows.tasks.lanes import STOP
 
 logger = logging.getLogger(__name__)
@@ -69,9 +70,13 @@ class Monitor:
             django_q.monitor.save_task(task, self.broker)
 
     def _acknowledge(self, task: dict[str, Any]) -> None:
-        is_over = task["success"] or task.get("ack_failure", False)
-        if is_over and (row := task.get("ack_id")):
+        if not (row := task.get("ack_id")):
+            return
+        if task["success"] or task.get("ack_failure", False):
             self.broker.acknowledge(row)
+        elif get_func_repr(task["func"]) in ENGINE_TASKS:
+            # A user waits for the rest of what it does.
+            self.broker.try_again(row)
 
     def _until_it_passes(self, do: Callable[[], None]) -> None:
         """Try again while the database is in trouble that passes, and say so once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -105,6 +106,19 @@ def test_receiver_that_raises_keeps_no_result(broker):
         post_execute.disconnect(raises)
 
     assert [fetch(name).result for name in names] == [2, 4]
+
+
+def test_task_of_the_engine_that_fails_is_tried_again_soon(broker):
+    async_task("flows.tasks.upgrading.go_on", "no id", None, None, save=False)
+    async_task("tests.tasks.fail", "a project's own")
+    (own, other), began = OrmQ.objects.order_by("pk"), timezone.now()
+
+    work(broker)
+
+    assert not Task.objects.filter(success=True).exists()
+    own.refresh_from_db()
+    other.refresh_from_db()
+    assert began < own.lock < other.lock - timedelta(minutes=50)
 
 
 def test_cluster_that_stops_gives_the_database_its_grace_alone(settings, broker, caplog):
