@@ -15,7 +15,7 @@ from uuid import UUID
 from django_q.tasks import async_task
 
 from flows import engine
-from flows.errors import FlowError, PayloadNotChecked, QueueFull
+from flows.errors import FlowError, PayloadNotChecked, QueueFull, UnknownFlow
 from flows.models import FlowSchedule, FlowScheduleState, Run
 from flows.models.cron_times import CronInvalid
 from flows.store import store
@@ -31,8 +31,8 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 # Of missed times these are started.
 MOST_MISSED = 100
 MOST_DETAILS = 3
-# Where the queue is full, the last run has not ended, or the payload could not be checked for now,
-# the schedule is looked at again then.
+# Where the queue is full, the last run has not ended, the payload could not be checked for now, or
+# the flow was renamed just then, the schedule is looked at again then.
 AGAIN = timedelta(seconds=5)
 # A task that is not done after this time leaves the rest to the next one.
 BUDGET_SECONDS = 4.0
@@ -115,7 +115,7 @@ def _serve(state: FlowScheduleState, now: datetime) -> int:
                 state.last_run = _start(schedule)
                 # Otherwise the commit would do it, and fail with all the others.
                 store().database.take_pending_room()
-        except (QueueFull, PayloadNotChecked) as error:
+        except (QueueFull, PayloadNotChecked, UnknownFlow) as error:
             state.problem = str(error)
             state.time, state.at = moment, now + AGAIN
             state.save()

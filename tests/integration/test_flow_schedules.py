@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -243,6 +243,29 @@ def test_a_flow_that_takes_no_starts_is_told_and_a_renamed_one_is_started(change
     assert start_due() == (0 if said else 1)
     assert said in state_of(schedule).problem
     assert state_of(schedule).at > store().database.now()
+
+
+def test_a_flow_that_is_renamed_just_then_is_started_by_its_new_name():
+    schedule = make_schedule()
+    let_come(schedule)
+    due, renamed = state_of(schedule).time, []
+
+    def rename(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        # The schedule was read with its flow before the flow is looked up by its name.
+        if "flows_configurationrevision" in sql and not renamed:
+            renamed.append(Flow.objects.update(name="renamed"))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(rename):
+        assert start_due() == 0
+
+    assert (state_of(schedule).time, renamed) == (due, [1])
+    assert state_of(schedule).at > store().database.now()
+    # Here it went back with what the look had written.
+    Flow.objects.update(name="renamed")
+    FlowScheduleState.objects.update(at=due)
+    assert start_due() == 1
+    assert Run.objects.get().flow_version.flow == Flow.objects.get(name="renamed")
 
 
 def test_a_payload_that_the_script_refuses_is_told():
