@@ -248,7 +248,7 @@ def test_a_flow_that_takes_no_starts_is_told_and_a_renamed_one_is_started(change
 def test_a_flow_that_is_renamed_just_then_is_started_by_its_new_name():
     schedule = make_schedule()
     let_come(schedule)
-    due, renamed = state_of(schedule).time, []
+    due, renamed = state_of(schedule).time, list[int]()
 
     def rename(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         # The schedule was read with its flow before the flow is looked up by its name.

@@ -1,5 +1,7 @@
 """The models refuse to delete what work under way needs, and what the totals count."""
 
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.db.models import ProtectedError
@@ -64,7 +66,7 @@ def test_nothing_is_deleted_of_a_run_that_is_under_way(model, delete):
 @pytest.mark.parametrize("delete", [by_query, by_instance])
 def test_a_queue_stays_where_a_message_comes_in_while_it_is_deleted(delete):
     flow = make_flow(codes=[ECHO])
-    plan, late = flow_plan("flow"), []
+    plan, late = flow_plan("flow"), list[Any]()
     flow.steps.all().delete()
 
     def start_late(execute, sql, params, many, context):
