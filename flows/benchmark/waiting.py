@@ -1,22 +1,36 @@
-"""Wait for a condition of the database."""
+"""Wait for a condition of the database, or for the signal that ends the bench."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
 DEADLINE_SECONDS = 3_600
+# Set by the signal. What it raises is lost where Python collects garbage just then.
+interrupted = threading.Event()
 
 
 class BenchFailed(Exception):
     """The workload did not finish, or cannot run here."""
 
 
+def stop_if_interrupted() -> None:
+    """Raises KeyboardInterrupt."""
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
 def wait_until(
     condition: Callable[[], bool], every: float = 0.02, seconds: float = DEADLINE_SECONDS
 ) -> None:
-    """Raises BenchFailed when it does not come true in time."""
-    if not became_true(condition, seconds, every):
+    """Raises BenchFailed when it does not come true in time, and KeyboardInterrupt."""
+
+    def is_true() -> bool:
+        stop_if_interrupted()
+        return condition()
+
+    if not became_true(is_true, seconds, every):
         raise BenchFailed(f"not finished after {seconds:g} seconds")
 
 

@@ -14,7 +14,12 @@ from django.db.models import QuerySet
 
 from flows import engine
 from flows.benchmark.names import new_name
-from flows.benchmark.waiting import BenchFailed, became_true, wait_until
+from flows.benchmark.waiting import (
+    BenchFailed,
+    became_true,
+    stop_if_interrupted,
+    wait_until,
+)
 from flows.models import (
     BranchEnd,
     Consumer,
@@ -98,6 +103,7 @@ class Workbench:
 
     def start_all(self, runs: int) -> None:
         for first in range(0, runs, CHUNK):
+            stop_if_interrupted()
             engine.start_many(self.name, map(payload, range(first, min(first + CHUNK, runs))))
 
     def seconds_of(self, runs: int) -> float:

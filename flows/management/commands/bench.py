@@ -15,7 +15,7 @@ from flows.benchmark.figures import Figures
 from flows.benchmark.leftovers import remove_leftovers
 from flows.benchmark.measuring import figures_of
 from flows.benchmark.table import as_table
-from flows.benchmark.waiting import BenchFailed
+from flows.benchmark.waiting import BenchFailed, interrupted
 from flows.benchmark.workload import Workload
 from flows.benchmark.workloads import WORKLOADS
 from flows.models.keep import Keep
@@ -132,6 +132,7 @@ def stopped_by_signals() -> Iterator[None]:
     def stop(*args: Any) -> None:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
+        interrupted.set()
         raise KeyboardInterrupt
 
     for number in numbers:
@@ -142,5 +143,6 @@ def stopped_by_signals() -> Iterator[None]:
         message = "interrupted; what was made is removed"
         raise CommandError(message, returncode=INTERRUPTED) from None
     finally:
+        interrupted.clear()
         for number, handler in before.items():
             signal.signal(number, handler)
