@@ -16,6 +16,7 @@ from typing import Any
 import django_q.monitor
 from django.conf import settings
 from django.db import connections
+from django_q.models import Task
 from django_q.signals import post_execute
 from django_q.tasks import async_chain
 from django_q.utils import get_func_repr
@@ -74,9 +75,9 @@ class Monitor:
             return
         if task["success"] or task.get("ack_failure", False):
             self.broker.acknowledge(row)
-        elif get_func_repr(task["func"]) in ENGINE_TASKS:
+        elif get_func_repr(task["func"]) in ENGINE_TASKS and (attempts := attempts_of(task)):
             # A user waits for the rest of what it does.
-            self.broker.try_again(row)
+            self.broker.try_again(row, attempts)
 
     def _until_it_passes(self, do: Callable[[], None]) -> None:
         """Try again while the database is in trouble that passes, and say so once."""
@@ -131,3 +132,9 @@ def _fitted() -> Iterator[None]:
         yield
     finally:
         its.logger, its.async_chain = before
+
+
+def attempts_of(task: dict[str, Any]) -> int:
+    """Return how often a task has failed; 0 where its result could not be stored."""
+    found = Task.objects.filter(pk=task["id"]).values_list("attempt_count", flat=True)
+    return found.first() or 0

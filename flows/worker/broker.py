@@ -76,8 +76,10 @@ BUSY_SECONDS = 0.02
 WAIT_TIMES = 10
 # So long it leaves a start to the cluster that comes first there.
 OTHERS_FIRST_SECONDS = 0.005
-# A task of the engine's own that has failed is tried again after this time.
+# A task of the engine's own that has failed is tried again after this time, then after ever longer
+# ones: the fifth attempt comes after twenty minutes.
 TRY_AGAIN = timedelta(seconds=5)
+LATER_EACH_TIME = 6
 # How often it hears what is told meanwhile.
 TELL_SECONDS = 0.002
 # A cluster that ends when nothing is ready waits so long for what a rate limit holds back.
@@ -175,9 +177,10 @@ class QueueBroker(ORM):
         if not str(task_id).startswith(SESSION):
             super().fail(task_id)
 
-    def try_again(self, task_id: int) -> None:
+    def try_again(self, task_id: int, attempts: int) -> None:
         """Have a task that has failed run again soon, if its attempts are not used up."""
-        self.get_connection().filter(pk=task_id).update(lock=timezone.now() + TRY_AGAIN)
+        after = min(TRY_AGAIN * LATER_EACH_TIME ** (attempts - 1), timedelta(seconds=Conf.RETRY))
+        self.get_connection().filter(pk=task_id).update(lock=timezone.now() + after)
 
     def dequeue(self) -> list[tuple[int | str, str]]:
         """Return django-q2 tasks; after waiting for work, at most for `_longest_wait`.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db.models.signals import pre_delete, pre_save
 from django.utils import timezone
+from django_q.conf import Conf
 from django_q.models import OrmQ, Task
 from django_q.signals import post_execute
 from django_q.tasks import async_chain, async_task, fetch
@@ -119,6 +120,23 @@ def test_task_of_the_engine_that_fails_is_tried_again_soon(broker):
     own.refresh_from_db()
     other.refresh_from_db()
     assert began < own.lock < other.lock - timedelta(minutes=50)
+
+
+def test_task_of_the_engine_that_fails_again_and_again_waits_longer_each_time(broker):
+    async_task("flows.tasks.upgrading.go_on", "no id", None, None, save=False)
+    waits = []
+
+    for _ in range(Conf.MAX_ATTEMPTS - 1):
+        OrmQ.objects.update(lock=timezone.now())
+        began = timezone.now()
+        work(broker)
+        waits.append(OrmQ.objects.get().lock - began)
+    OrmQ.objects.update(lock=timezone.now())
+    work(broker)
+
+    assert waits == sorted(waits)
+    assert waits[-1] > timedelta(minutes=15)
+    assert not OrmQ.objects.exists()
 
 
 def test_cluster_that_stops_gives_the_database_its_grace_alone(settings, broker, caplog):
