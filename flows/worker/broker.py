@@ -78,7 +78,7 @@ WAIT_TIMES = 10
 OTHERS_FIRST_SECONDS = 0.005
 # A task of the engine's own that has failed is tried again after this time, then after ever longer
 # ones: the fifth attempt comes after twenty minutes.
-TRY_AGAIN = timedelta(seconds=5)
+TRY_AGAIN_SECONDS = 5
 LATER_EACH_TIME = 6
 # How often it hears what is told meanwhile.
 TELL_SECONDS = 0.002
@@ -179,8 +179,9 @@ class QueueBroker(ORM):
 
     def try_again(self, task_id: int, attempts: int) -> None:
         """Have a task that has failed run again soon, if its attempts are not used up."""
-        after = min(TRY_AGAIN * LATER_EACH_TIME ** (attempts - 1), timedelta(seconds=Conf.RETRY))
-        self.get_connection().filter(pk=task_id).update(lock=timezone.now() + after)
+        after = min(TRY_AGAIN_SECONDS * LATER_EACH_TIME ** (attempts - 1), Conf.RETRY)
+        lock = timezone.now() + timedelta(seconds=after)
+        self.get_connection().filter(pk=task_id).update(lock=lock)
 
     def dequeue(self) -> list[tuple[int | str, str]]:
         """Return django-q2 tasks; after waiting for work, at most for `_longest_wait`.

@@ -139,6 +139,20 @@ def test_task_of_the_engine_that_fails_again_and_again_waits_longer_each_time(br
     assert not OrmQ.objects.exists()
 
 
+def test_task_of_the_engine_that_has_failed_for_ever_waits_for_retry(broker, monkeypatch):
+    monkeypatch.setattr(Conf, "MAX_ATTEMPTS", 0)
+    async_task("flows.tasks.upgrading.go_on", "no id", None, None, save=False)
+    work(broker)
+    Task.objects.update(attempt_count=1_000)
+    OrmQ.objects.update(lock=timezone.now())
+    began = timezone.now()
+
+    work(broker)
+
+    hour = timedelta(seconds=Conf.RETRY)
+    assert began + hour <= OrmQ.objects.get().lock <= timezone.now() + hour
+
+
 def test_cluster_that_stops_gives_the_database_its_grace_alone(settings, broker, caplog):
     settings.ASYNCENGINE_GRACE_SECONDS = 0.0
     name = async_task("tests.tasks.double", 1)
