@@ -72,7 +72,7 @@ class PayloadText(PayloadField, models.TextField):
     """JSON that the engine reads. Raises PayloadUnreadable where it cannot be decrypted."""
 
     def encrypted(self, text: str) -> str:
-        # Without its key the text is still encrypted. It stays as it is: no JSON begins like it.
+        # A text that could not be decrypted is stored again unchanged. JSON never begins like it.
         return text if payload_keys.is_encrypted(text) else super().encrypted(text)
 
 
@@ -102,9 +102,9 @@ class GroupedText(_Shown, models.CharField):
 
 
 class KeyedDigest(models.CharField):
-    """A digest of a payload: as it is stored it cannot be compared with guesses without the key.
+    """A digest of a payload, keyed when it is saved: only the key lets others be compared with it.
 
-    It is read as it is stored; `flows/message/digest.py` compares.
+    Reading returns the keyed digest; `flows/message/digest.py` compares.
     """
 
     def get_db_prep_save(self, value: Any, connection: Any) -> Any:
