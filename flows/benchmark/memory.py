@@ -21,6 +21,7 @@ class PeakPss:
 
     def __init__(self, parts: Mapping[str, Processes]) -> None:
         self._parts = parts
+        self.every = SAMPLE_SECONDS
         self._peak: dict[str, int] = {}
         self._ended = Event()
         self._thread = Thread(target=self._sample, name="memory", daemon=True)
@@ -46,7 +47,7 @@ class PeakPss:
             now = {name: sum(map(pss_kb, pids())) for name, pids in self._parts.items()}
             if sum(now.values()) > sum(self._peak.values()):
                 self._peak = now
-            if self._ended.wait(SAMPLE_SECONDS):
+            if self._ended.wait(self.every):
                 return
 
 

@@ -11,7 +11,7 @@ from django.conf import settings
 from flows import engine
 from flows.benchmark.family import family
 from flows.benchmark.figures import Figures
-from flows.benchmark.memory import PeakPss, peak_rss_mb
+from flows.benchmark.memory import SAMPLE_SECONDS, PeakPss, peak_rss_mb
 from flows.benchmark.waiting import BenchFailed, became_true
 from flows.benchmark.workbench import Workbench, payload
 from flows.starts import Payload
@@ -21,6 +21,8 @@ from flows.up.supervisor import Child
 # A cluster that runs takes a start within this time.
 RUNNING_SECONDS = 2.0
 STOP_SECONDS = 60.0
+# Seconds between samples of the memory where the cores are to be the scripts'.
+SELDOM = 5.0
 
 
 class Workers:
@@ -37,13 +39,14 @@ class Workers:
         return {"peakRssMb": peak_rss_mb(self.processes()), "peakPssMb": self._pss.mb()}
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, every: float = SAMPLE_SECONDS) -> Iterator[None]:
         """Sample the memory of the cluster meanwhile, where it was started for the bench.
 
-        This takes processor time.
+        This takes processor time: every half a second, 4 % of a core.
         """
         with ExitStack() as stack:
             if self._child:
+                self._pss.every = every
                 stack.enter_context(self._pss)
             yield
 

@@ -34,7 +34,7 @@ WORKLOADS: dict[str, Workload] = {
     "refusals": Workload(refusals.measure, seconds=8, rounds=3),
     "bulk": Workload(bulk.measure, runs=20_000, rounds=3),
     "io": Workload(io.measure, runs=2_000),
-    "cpu": Workload(cpu.measure, runs=4_000),
+    "cpu": Workload(cpu.measure, runs=8_000),
     "backlog": Workload(backlog.measure, runs=1_000_000),
     "flows10": Workload(flows10.measure, runs=20_000, rounds=3),
     "clusters": Workload(clusters.measure, runs=4_000),

@@ -9,7 +9,7 @@ from django.conf import settings
 from flows.benchmark.figures import Figures, share
 from flows.benchmark.scripts import COMPUTING, CPU_SECONDS
 from flows.benchmark.workbench import CHUNK, BenchStep, workbench
-from flows.benchmark.workers import workers_for
+from flows.benchmark.workers import SELDOM, workers_for
 from flows.benchmark.workload import Options
 
 
@@ -17,7 +17,7 @@ def measure(options: Options) -> Figures:
     with (
         workbench([BenchStep(COMPUTING)], options.runs + CHUNK) as bench,
         workers_for(bench) as workers,
-        workers.watched(),
+        workers.watched(every=SELDOM),
     ):
         each_second = options.runs / bench.seconds_of(options.runs)
         ideal = usable_cores() / CPU_SECONDS

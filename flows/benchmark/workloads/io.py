@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.benchmark.figures import Figures, share
 from flows.benchmark.scripts import SLEEPING
 from flows.benchmark.workbench import CHUNK, BenchStep, workbench
-from flows.benchmark.workers import workers_for
+from flows.benchmark.workers import SELDOM, workers_for
 from flows.benchmark.workload import Options
 
 THREADS = 20
@@ -16,7 +16,7 @@ def measure(options: Options) -> Figures:
     with (
         workbench([BenchStep(SLEEPING, THREADS)], options.runs + CHUNK) as bench,
         workers_for(bench) as workers,
-        workers.watched(),
+        workers.watched(every=SELDOM),
     ):
         each_second = options.runs / bench.seconds_of(options.runs)
         return {
