@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # A batch is about this much work: long enough that its transaction costs little, short enough
 # that its results are soon visible.
-BATCH_SECONDS = 0.1
+BATCH_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)

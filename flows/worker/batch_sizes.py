@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from flows.plan import StepPlan
 from flows.store.types import BATCH_SECONDS
 from scripts.pool.host_pool import HostPool
+from scripts.pool.hosts import CORES
 from scripts.protocol.calls import Call
 
 BATCH_MESSAGES = 500
@@ -35,7 +36,10 @@ class BatchSizes:
             return threads
         seconds = max(seconds, 1e-6)
         fitting = min(
-            max(BATCH_SECONDS / seconds, threads * (1 + min(COMMIT_SECONDS / seconds, 1))),
+            max(
+                BATCH_SECONDS * min(threads, CORES) / seconds,
+                threads * (1 + min(COMMIT_SECONDS / seconds, 1)),
+            ),
             BATCH_BYTES / self._bytes_per_message,
             BATCH_MESSAGES,
         )

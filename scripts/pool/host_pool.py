@@ -62,8 +62,9 @@ logger = logging.getLogger(__name__)
 # How long outcomes may wait for more of them to be reported together.
 REPORT_SECONDS = 0.005
 # How long those few of slower scripts may wait while their hosts have the next calls already: what
-# takes them in costs as much for one as for several. Slower calls than that wait for no other.
-_GATHER_SECONDS = 0.02
+# takes them in costs as much for one as for several. Calls that take long wait for no other.
+_GATHER_SECONDS = 0.1
+_LONG_CALL_SECONDS = 0.02
 _FEW_OUTCOMES = 16
 # Calls that are faster wait for nothing but a core. More hosts than cores would be in their way.
 _COMPUTING_SECONDS = 0.001
@@ -162,14 +163,16 @@ class HostPool:
         """Wait at most `timeout` seconds for outcomes that are worth reporting.
 
         Returns at once when a group is through or nothing is left to wait for, else 5 ms after the
-        first outcome, and with an empty list after the timeout. A few outcomes wait 20 ms for more
-        while no host of their steps comes to the end of its calls.
+        first outcome, and with an empty list after the timeout. A few outcomes wait 100 ms for
+        more, beyond the timeout too, while no host of their steps comes to the end of its calls.
         """
         deadline = time.monotonic() + timeout
         self._pump(0.0)
         while self._unfinished:
-            until = min(deadline, self._report_at())
-            clock = time.monotonic()
+            gather_until, clock = self._gather_until(), time.monotonic()
+            if deadline <= clock < gather_until:
+                return []
+            until = min(deadline, gather_until or self._report_at())
             if clock >= until:
                 break
             self._pump(max(0.0, min(until, self._next_look) - clock))
@@ -178,18 +181,24 @@ class HostPool:
         self._reporting.clear()
         return outcomes
 
+    def _gather_until(self) -> float:
+        """Return until when a few outcomes wait for more; 0 where they do not."""
+        if not 0 < len(self._outcomes) < _FEW_OUTCOMES:
+            return 0.0
+        if not all(map(self._may_gather, self._reporting)):
+            return 0.0
+        return self._first_outcome_at + _GATHER_SECONDS
+
     def _report_at(self) -> float:
-        """Return until when the outcomes are to wait for more."""
+        """Return until when other outcomes wait for more."""
         if not self._outcomes:
             return inf
-        if len(self._outcomes) < _FEW_OUTCOMES and all(map(self._may_gather, self._reporting)):
-            return self._first_outcome_at + _GATHER_SECONDS
         return 0.0 if self._is_group_done else self._first_outcome_at + REPORT_SECONDS
 
     def _may_gather(self, lane: Lane | None) -> bool:
         if lane is None or not lane.has_next_calls():
             return False
-        return (self._pace.of(lane.program) or inf) < _GATHER_SECONDS
+        return (self._pace.of(lane.program) or inf) < _LONG_CALL_SECONDS
 
     def outstanding(self) -> int:
         """Count the calls whose outcome was not collected yet."""

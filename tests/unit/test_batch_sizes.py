@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from flows.worker import batch_sizes
 from flows.worker.batch_sizes import BATCH_BYTES, BATCH_MESSAGES, BatchSizes
 
 
@@ -24,21 +25,24 @@ def calls(count, bytes_each):
     [
         (None, 4, 4),
         (10.0, 4, 4),
-        (0.01, 4, 10),
-        (0.01, 16, 32),
+        (0.01, 1, 20),
+        (0.01, 4, 40),
+        (0.01, 64, 128),
         (0.05, 10, 13),
-        (0.05, 3, 3),
+        (0.05, 3, 8),
         (1e-9, 4, BATCH_MESSAGES),
         (0.0, 4, BATCH_MESSAGES),
     ],
 )
-def test_a_batch_is_a_message_a_thread_and_those_of_a_commit_or_a_tenth_of_a_second(
-    seconds, threads, size
+def test_a_batch_is_a_message_a_thread_and_those_of_a_commit_or_a_fifth_of_a_second(
+    seconds, threads, size, monkeypatch
 ):
+    monkeypatch.setattr(batch_sizes, "CORES", 2)
+
     assert sizes(seconds).size(plan(), threads) == size
 
 
-@pytest.mark.parametrize(("seconds", "size"), [(None, 1), (10.0, 1), (0.01, 10)])
+@pytest.mark.parametrize(("seconds", "size"), [(None, 1), (10.0, 1), (0.01, 20)])
 def test_callables_in_a_transaction_run_one_after_the_other(seconds, size):
     assert sizes(seconds).size(plan(in_transaction=True), 4) == size
 

@@ -6,6 +6,7 @@ import pytest
 
 from scripts.pool import host_client, host_pool, hosts
 from scripts.pool.host_pool import HostPool
+from scripts.protocol.calls import Outcome
 from tests.hosts.pools import AROUND_IMPORTS, SITE, calls, collect_all, payload, program, run_all
 from tests.waiting import PATIENCE, wait_for
 
@@ -21,6 +22,7 @@ def run(message, context):
 def any_call_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, calls are as fast as others, and are waited for."""
     monkeypatch.setattr(host_pool, "_GATHER_SECONDS", PATIENCE)
+    monkeypatch.setattr(host_pool, "_LONG_CALL_SECONDS", PATIENCE)
 
 
 def test_few_outcomes_wait_for_more_while_every_host_has_its_next_call(pool: HostPool) -> None:
@@ -33,6 +35,23 @@ def test_few_outcomes_wait_for_more_while_every_host_has_its_next_call(pool: Hos
 
     assert sum(reports) == 60
     assert max(reports) >= 10
+
+
+def test_outcomes_that_wait_for_more_wait_beyond_the_time_of_who_collects(pool: HostPool) -> None:
+    run_all(pool, SLEEPING, [0.005] * 2)
+    pool.submit(program(SLEEPING), SITE, calls([0.005, 600, 600]), 1)
+    collected: list[list[Outcome]] = []
+
+    def is_at_the_next_call() -> bool:
+        collected.append(pool.collect(0.0))
+        return any(pool.running({1}, 0.0))
+
+    wait_for(is_at_the_next_call)
+    collected += [pool.collect(0.0), pool.collect(0.01)]
+
+    assert collected == [[]] * len(collected)
+    assert [call.key for call in pool.cancel({1, 2})] == [2]
+    assert sorted(collect_all(pool)) == [0, 1]
 
 
 def test_an_outcome_is_reported_at_once_when_its_host_has_no_other_call(pool: HostPool) -> None:
