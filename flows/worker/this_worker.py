@@ -6,17 +6,20 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from math import ceil
 from typing import Protocol
 
 from django.conf import settings
 
 from flows.starts.by_scripts import StartService
 from flows.worker.measuring import Measuring
+from flows.worker.own_cluster import flow_workers
 from flows.worker.unreadable import Unreadable
 from scripts.callables.service_client import use_start_service
 from scripts.callables.threads import CallableThreads
 from scripts.host.sandbox import SCRIPT_UIDS
 from scripts.pool.host_pool import HostPool
+from scripts.pool.hosts import CORES
 from scripts.pool.zygote_client import SharedZygote
 from scripts.protocol.services import START_SERVICE, Service
 from scripts.services.engine import engine_services
@@ -64,6 +67,8 @@ class ThisWorker:
                 callables=CallableThreads,
                 allow_unsandboxed=settings.ASYNCENGINE_UNSEALED_SCRIPTS,
                 shared_zygote=self._zygote,
+                # Those of the other workers of the cluster want cores, too.
+                cores=ceil(CORES / max(flow_workers(), 1)),
             )
         return self._hosts
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from scripts.pool.services import GivenTable
 
 # After this time without progress, a host is taken to be busy with something slow.
-STUCK_SECONDS = 0.01
+STUCK_SECONDS = 0.025
 # Or after several times what its calls take, and at most after this: with as many hosts as threads,
 # a call of 5 ms takes longer than it computes.
 _STUCK_CALLS = 3

@@ -92,6 +92,7 @@ class HostPool:
         request_threads: type[ThreadPool[Request]] = ThreadPool,
         keeps_progress: bool = False,
         shared_zygote: SharedZygote | None = None,
+        cores: int = CORES,
     ) -> None:
         """Start nothing yet. Under root, scripts will run as these users (see `host/sandbox.py`).
 
@@ -99,7 +100,8 @@ class HostPool:
         programs that need no host. `allow_unsandboxed`: scripts run even where the
         sandbox is incomplete. `request_threads`: the threads in which services reply.
         `keeps_progress`: outcomes have what the script has told last. `shared_zygote`: where the
-        hosts come from as long as it lives; then from a zygote of the pool's own.
+        hosts come from as long as it lives; then from a zygote of the pool's own. `cores`: how many
+        the hosts of fast calls may keep busy.
         """
         self.missing_measures: set[str] = set()
         self.restarts: Counter[tuple[CallSite, str]] = Counter()
@@ -108,6 +110,7 @@ class HostPool:
         self._allow_unsandboxed = allow_unsandboxed
         self._keeps_progress = keeps_progress
         self._shared_zygote = shared_zygote
+        self._cores = cores
         self._services = PoolServices(services)
         self._request_threads = request_threads
         self._requests: RequestDispatcher | None = None
@@ -136,6 +139,7 @@ class HostPool:
             self._serve,
             self._on_zygote_event,
             self._shared_zygote,
+            self._cores,
         )
 
     def submit(self, program: Program, site: CallSite, calls: list[Call], hosts: int) -> None:
@@ -324,7 +328,7 @@ class HostPool:
         self._next_look = min(self._next_look, clock + STUCK_SECONDS)
 
     def _are_cores_taken(self, clock: float) -> bool:
-        return sum(host.computes(clock) for host in self._hosts) >= CORES
+        return sum(host.computes(clock) for host in self._hosts) >= self._cores
 
     def _is_fast(self, program: Program) -> bool:
         return (self._pace.of(program) or inf) < _COMPUTING_SECONDS

@@ -39,7 +39,9 @@ class Hosts:
         on_host_event: Callable[[HostClient, int], None],
         on_zygote_event: Callable[[int], None],
         shared_zygote: SharedZygote | None = None,
+        cores: int = CORES,
     ) -> None:
+        self.cores = cores
         self._selector = selector
         self._uids = uids
         self._allow_unsandboxed = allow_unsandboxed
@@ -90,13 +92,14 @@ class Hosts:
     def end_if_idle_for_long(self, host: HostClient, clock: float, is_fast: bool) -> None:
         """Watch an idle host, and kill it after 60 s, or after 1 s where there are many.
 
-        `is_fast`: its program needs no more of them than there are cores.
+        `is_fast`: its program needs no more of them than there are cores for them.
         """
         idle = self._idle.get(host.program, [])
         if host not in idle:
             return
         self.watch(host)
-        is_crowded = len(self._by_number) > MAX_HOSTS or (is_fast and len(idle) > CORES)
+        same = sum(each.program == host.program and not each.is_terminating for each in self)
+        is_crowded = len(self._by_number) > MAX_HOSTS or (is_fast and same > self.cores)
         limit = IDLE_SECONDS_IN_A_CROWD if is_crowded else IDLE_SECONDS
         if clock - host.progress_at > limit:
             idle.remove(host)

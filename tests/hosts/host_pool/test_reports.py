@@ -1,13 +1,16 @@
 """When the pool reports outcomes, and on how many hosts fast calls run."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from scripts.pool import host_client, host_pool, hosts
+from scripts.pool import host_client, host_pool
 from scripts.pool.host_pool import HostPool
 from scripts.protocol.calls import Outcome
 from tests.hosts.pools import AROUND_IMPORTS, SITE, calls, collect_all, payload, program, run_all
+from tests.hosts.zygotes import Zygotes
 from tests.waiting import PATIENCE, wait_for
 
 SLEEPING = """
@@ -23,6 +26,20 @@ def any_call_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, calls are as fast as others, and are waited for."""
     monkeypatch.setattr(host_pool, "_GATHER_SECONDS", PATIENCE)
     monkeypatch.setattr(host_pool, "_LONG_CALL_SECONDS", PATIENCE)
+
+
+@pytest.fixture
+def of_cores(zygotes: Zygotes) -> Iterator[Callable[[int], HostPool]]:
+    """Return what makes a pool for this number of cores."""
+    with ExitStack() as stack:
+
+        def make(cores: int) -> HostPool:
+            pool = HostPool(cores=cores)
+            zygotes.lend_to(pool)
+            stack.callback(pool.close)
+            return pool
+
+        yield make
 
 
 def test_few_outcomes_wait_for_more_while_every_host_has_its_next_call(pool: HostPool) -> None:
@@ -66,12 +83,12 @@ def test_an_outcome_is_reported_at_once_when_its_host_has_no_other_call(pool: Ho
 
 
 def test_calls_that_wait_for_a_core_alone_run_on_no_more_hosts_than_there_are_cores(
-    pool: HostPool, monkeypatch: pytest.MonkeyPatch
+    of_cores: Callable[[int], HostPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pool = of_cores(2)
     # On a busy machine even a fast call looks stuck, or slow.
     monkeypatch.setattr(host_client, "STUCK_SECONDS", PATIENCE)
     monkeypatch.setattr(host_pool, "_COMPUTING_SECONDS", PATIENCE)
-    monkeypatch.setattr(host_pool, "CORES", 2)
     code = f"{AROUND_IMPORTS}\ndef run(m, c): return m | {{'payload': os.getpid()}}"
     run_all(pool, code, [0] * 20)
     monkeypatch.setattr(host_client, "GROUP_SECONDS", 0.0)
@@ -100,13 +117,30 @@ def test_a_host_whose_answers_have_not_been_read_computes_and_one_with_a_slow_ca
 
 
 def test_idle_hosts_of_fast_calls_beyond_the_cores_are_ended_soon(
-    pool: HostPool, monkeypatch: pytest.MonkeyPatch
+    of_cores: Callable[[int], HostPool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pool = of_cores(1)
     monkeypatch.setattr(host_pool, "_COMPUTING_SECONDS", PATIENCE)
-    monkeypatch.setattr(hosts, "CORES", 1)
     pool.submit(program(SLEEPING), SITE, calls([0.1] * 4), 4)
     collect_all(pool)
     assert len(pool._hosts.idle()) == 4
 
     pool.submit(program(f"{SLEEPING}# another", timeout_seconds=600), SITE, calls([600]), 1)
     wait_for(lambda: pool.collect(0.1) == [] and len(pool._hosts.idle()) == 1)
+
+
+def test_an_idle_host_of_fast_calls_is_ended_soon_where_another_one_works_for_all_cores(
+    of_cores: Callable[[int], HostPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = of_cores(1)
+    monkeypatch.setattr(host_pool, "_COMPUTING_SECONDS", PATIENCE)
+    code = program(SLEEPING, timeout_seconds=600)
+    pool.submit(code, SITE, calls([0.1] * 2), 2)
+    collect_all(pool)
+    assert len(pool._hosts.idle()) == 2
+
+    pool.submit(code, SITE, calls([600]), 2)
+    wait_for(lambda: pool.collect(0.1) == [] and not pool._hosts.idle())
+    pool.cancel({0})
+
+    assert list(collect_all(pool)) == [0]
