@@ -33,7 +33,7 @@ WORKLOADS: dict[str, Workload] = {
     "http-busy": Workload(http_busy.measure, seconds=8, rounds=3),
     "refusals": Workload(refusals.measure, seconds=8, rounds=3),
     "bulk": Workload(bulk.measure, runs=20_000, rounds=3),
-    "io": Workload(io.measure, runs=2_000),
+    "io": Workload(io.measure, runs=6_000),
     "cpu": Workload(cpu.measure, runs=8_000),
     "backlog": Workload(backlog.measure, runs=1_000_000),
     "flows10": Workload(flows10.measure, runs=20_000, rounds=3),
