@@ -8,8 +8,10 @@ one worker for them, and each number means one thing. An idle worker takes some 
 
 from __future__ import annotations
 
+import pydoc
 import select
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
@@ -25,6 +27,22 @@ STOP = "STOP"
 SESSION = "consumer-"
 # The engine's own tasks are short and have a worker of their own, so that no other delays them.
 ENGINE_WORKERS = 1
+
+
+class SessionQueue(TaskQueue):
+    """The queue of all flow workers. Their tasks come with the function that the path names.
+
+    django-q2 would locate it anew for each.
+    """
+
+    def get(self) -> Any:
+        task = super().get()
+        if task != STOP:
+            task["func"] = _located(task["func"]) or task["func"]
+        return task
+
+
+_located = cache(pydoc.locate)
 
 
 class WorkerLane(TaskQueue):
@@ -86,7 +104,7 @@ class Lanes:
         self.waker = Waker()
         # How many there are to be: the broker says so, and the sentinel starts and ends them.
         self._flow_workers = RawValue("i", flow_workers)
-        self.flows = TaskQueue()
+        self.flows = SessionQueue()
         # Which offers of the broker its workers have taken.
         self.taken = PacketChannel()
         self.engine = [WorkerLane(self.waker.wake) for _ in range(ENGINE_WORKERS)]

@@ -12,6 +12,7 @@ from typing import Any
 from django.urls import clear_script_prefix, set_urlconf
 from django.utils import timezone, translation
 from django_q.signals import pre_execute
+from django_q.utils import get_func_repr
 
 from flows.tasks.allowed_tasks import ENGINE_TASKS
 from scripts.callables.leftovers import put_connections_right
@@ -40,4 +41,4 @@ def before_task(task: dict[str, Any], **kwargs: Any) -> None:
         timezone.deactivate()
         set_urlconf(None)
         clear_script_prefix()
-    _decimals = None if task["func"] in OWN else decimal.getcontext().copy()
+    _decimals = None if get_func_repr(task["func"]) in OWN else decimal.getcontext().copy()
