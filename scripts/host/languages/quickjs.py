@@ -68,6 +68,13 @@ OPTIONAL = {
 CLOCK = "JS_AddPerformance"
 
 
+# The engine cuts objects of up to 512 bytes out of blocks, each for one size. The sizes, what a text
+# takes of them besides its characters, and the bytes of each size that a kept realm has free.
+_SMALL = range(32, 512, 8)
+_HEAD = 24
+_FREE_OF_EACH = 1024
+
+
 # How often an interrupted realm is left alone before it is stopped again.
 _SPARE_POLLS = 3
 
@@ -268,12 +275,25 @@ class Realm:
             raise MemoryError
 
     def keep_state(self) -> None:
-        """Keep the realm as it is now, for `restore`. Raises heap.Full.
+        """Keep the realm as it is now, for `restore`. Raises heap.Full and MemoryError.
 
         None of its code may be running, here and there.
         """
         if self._heap is not None:
+            self._make_room()
             self._heap.keep()
+
+    def _make_room(self) -> None:
+        """Have free room for small objects, so that few messages ask the heap for any."""
+        try:
+            for size in _SMALL:
+                text = bytes(size - _HEAD)
+                *others, last = [self.string(text) for _ in range(1 + _FREE_OF_EACH // size)]
+                # It stays, and with it the block that had room for the others.
+                self.keep(last)
+                self.free(*others)
+        except Thrown:
+            raise MemoryError from None
 
     @property
     def is_slowed(self) -> bool:

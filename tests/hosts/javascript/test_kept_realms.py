@@ -232,6 +232,25 @@ def test_heap_is_byte_by_byte_what_it_was() -> None:
     realm.close()
 
 
+def test_short_message_asks_its_heap_for_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = JavaScriptScript("pricing", "setData(context.Data)")
+    run_once(script, "the first makes the realm")
+    asked: list[int] = []
+    take = Heap.take
+
+    def noted(own: Heap, size: int) -> int | None:
+        asked.append(size)
+        return take(own, size)
+
+    monkeypatch.setattr(Heap, "take", noted)
+
+    run_once(script, {"number": 1, "text": "x" * 200})
+    assert asked == []
+
+    run_once(script, "x" * 2000)
+    assert asked
+
+
 def test_heap_that_is_too_small_keeps_nothing() -> None:
     realm = Realm(heap=Heap(64 * 1024))
 
