@@ -20,7 +20,7 @@ from scripts.pool.host_pool import HostPool
 from scripts.pool.sandbox_probe import missing_measures, scripts_may_run
 from scripts.pool.thread_pool import SameThread
 from scripts.protocol.calls import Call, CallSite, Outcome, Program
-from scripts.protocol.envelope import complete, encode
+from scripts.protocol.envelope import complete
 from scripts.protocol.errors import ScriptError
 from scripts.protocol.outputs import fault_of
 from scripts.protocol.services import (
@@ -145,7 +145,7 @@ class ScriptHere(CallableHere):
             output, is_last = context._ending(script.run(call.body, context), site.is_last)
             if not is_last:
                 output, warning = complete(output, call.correlation_id)
-            text = encode(output, context._numerals)
+            text = context._encoded(output)
         except ScriptError:
             raise
         except Exception as error:

@@ -49,6 +49,7 @@ class Context:
         "_numerals",
         "_outside_failed",
         "_progress",
+        "_read_from",
         "_secrets",
         "_services",
         "_started",
@@ -106,6 +107,8 @@ class Context:
         self._outside_failed = False
         # How the numbers of its input were written.
         self._numerals: Numerals = {}
+        # An output that was read from a text, and this text, which `encode` would write again.
+        self._read_from: tuple[Any, bytes] | None = None
 
     def log(self, *values: Any, level: str | None = None) -> None:
         """Keep a line with these values, with blanks between them.
@@ -195,6 +198,14 @@ class Context:
         if not self._given and output is None:
             raise OutputInvalid(NOTHING_GIVEN.format(self._goes_to), place="$")
         return (self._given[0] if self._given else output), False
+
+    def _encoded(self, output: Any) -> bytes:
+        """Return the output as JSON text. Raises OutputInvalid."""
+        read, self._read_from = self._read_from, None
+        if read is not None and read[0] is output:
+            return read[1]
+        del read
+        return encode(output, self._numerals)
 
     @property
     def waits(self) -> int:

@@ -28,7 +28,7 @@ from scripts.host.languages import BrokenScript, CompiledScript, compiled
 from scripts.host.log import CallLog, LogPage
 from scripts.host.service_client import ServiceClient
 from scripts.host.tables import NO_TABLES, given_tables
-from scripts.protocol.envelope import complete, encode, plain_text
+from scripts.protocol.envelope import complete, plain_text
 from scripts.protocol.errors import (
     ScriptError,
     ScriptInvalid,
@@ -203,7 +203,7 @@ class Host:
             output, is_last = context._ending(output, is_last)
             if not is_last:
                 output, warning = complete(output, correlation_id)
-            text = encode(output, context._numerals)
+            text = context._encoded(output)
             self._contract.check_output(text, is_last)
         except ScriptError as reason:
             state = _state_of(reason)

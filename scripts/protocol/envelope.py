@@ -26,6 +26,7 @@ from scripts.protocol.numerals import (
     as_written,
     exact,
     is_as_written,
+    is_written_by_orjson,
     loads,
     writing_of,
 )
@@ -77,10 +78,21 @@ def decode(body: bytes, numerals: Numerals | None = None) -> Any:
 
     Their writing is added to `numerals`. Raises ValueError where the text is no JSON.
     """
-    value = _strict(body)
-    return (
-        value if is_as_written(body, value) else loads(body, {} if numerals is None else numerals)
-    )
+    return _as_it_came(_strict(body), body, numerals)
+
+
+def decode_output(text: bytes, numerals: Numerals) -> tuple[Any, bool]:
+    """Read an output as `decode` does, and say whether `encode` writes it in exactly this text."""
+    value = _strict(text)
+    if is_written_by_orjson(text, value) and b"\\u0000" not in text:
+        return value, True
+    return _as_it_came(value, text, numerals), False
+
+
+def _as_it_came(value: Any, body: bytes, numerals: Numerals | None) -> Any:
+    if is_as_written(body, value):
+        return value
+    return loads(body, {} if numerals is None else numerals)
 
 
 def decode_exactly(body: bytes) -> Any:

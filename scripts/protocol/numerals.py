@@ -80,6 +80,15 @@ def is_as_written(text: bytes, value: Any) -> bool:
     return not may_change(text)
 
 
+def is_written_by_orjson(text: bytes, value: Any) -> bool:
+    """Whether orjson would write the value of a JSON text in this very text."""
+    try:
+        return orjson.dumps(value) == text
+    except TypeError:
+        # It is nested deeper than orjson writes.
+        return False
+
+
 def loads(text: bytes | str, numerals: Numerals) -> Any:
     """Read JSON text and keep how its numbers were written. Integers keep all their digits."""
 

@@ -5,7 +5,9 @@ import json
 import orjson
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
+from scripts.protocol.envelope import decode_output, encode
 from scripts.protocol.numerals import loads, may_change
 from tests.documents import content, values
 
@@ -16,6 +18,20 @@ from tests.documents import content, values
 def test_what_is_not_at_risk_is_written_as_it_came(text: str) -> None:
     if not may_change(text.encode()):
         assert content(orjson.dumps(json.loads(text))) == content(text)
+
+
+@given(values(), st.booleans())
+@example('{"a":[1,"\\u0001"],"b":null}', False)
+@example('{"a":"\\u0000"}', False)
+def test_output_that_needs_no_encoding_is_what_encode_writes(text: str, is_compact: bool) -> None:
+    given = orjson.dumps(orjson.loads(text)) if is_compact else text.encode()
+
+    output, is_as_encoded = decode_output(given, {})
+
+    if is_as_encoded:
+        assert encode(output) == given
+    else:
+        assert not is_compact or b"\\u0000" in given or may_change(given)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import EngineMissing, Realm, SyntaxFault, Thrown
 from scripts.host.languages.world import World, Worlds
 from scripts.host.lasting import is_passing
-from scripts.protocol.envelope import check_size, decode, plain_text
+from scripts.protocol.envelope import check_size, decode_output, plain_text
 from scripts.protocol.errors import (
     INVALID,
     NEVER_ALLOWED,
@@ -50,7 +50,7 @@ from scripts.protocol.errors import (
     place,
 )
 from scripts.protocol.json_text import MAX_DIGITS
-from scripts.protocol.numerals import Numerals, may_change
+from scripts.protocol.numerals import may_change
 from scripts.protocol.source_lines import lines_of
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class JavaScriptScript:
             text = execution.run()
             # Reading the output takes many times its size.
             check_size(text)
-            output = _read(text, context._numerals)
+            output = _read(text, context)
             return context.finish(output) if execution.finishes else output
         except Thrown:
             raise _surprise(realm) from None
@@ -414,15 +414,18 @@ def _told(fault: SyntaxFault) -> str:
     return f"line {fault.line}: {fault}" if fault.line else str(fault)
 
 
-def _read(text: bytes, numerals: Numerals) -> Any:
+def _read(text: bytes, context: "Context") -> Any:
     try:
-        return decode(text, numerals)
+        output, is_as_encoded = decode_output(text, context._numerals)
     except json.JSONDecodeError:
         raise
     except ValueError:
         # The usual message would name a function of Python.
         message = f"The output holds an integer of more than {MAX_DIGITS} digits."
         raise OutputInvalid(message, place="$") from None
+    if is_as_encoded:
+        context._read_from = output, text
+    return output
 
 
 def _leaves_numbers(context: "Context") -> bool:
