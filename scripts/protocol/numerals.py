@@ -26,6 +26,8 @@ _AT_RISK = re.compile(
     rb"(?:-0(?![.\d])|-?(?:\d[\d.]{15}|\d++(?:[eE]|\.\d++(?:(?<=0)|[eE]))|0\.00000))"
 )
 _STRING = re.compile(STRING, re.DOTALL)
+# What stands neither in a number nor beside one.
+_NO_NUMBER = bytes(set(range(256)) - set(b'[]{}:,"-.0123456789eE \t\n\r\f\v'))
 # The integers that orjson writes.
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _BLANKS = b" \t\n\r"
@@ -53,6 +55,9 @@ def may_change(text: bytes) -> bool:
     """Whether a JSON text has numbers that would be written in another way."""
     if text[:1] in b"-0123456789":
         return True
+    # There are fewer characters to search in, which may find too much.
+    if _AT_RISK.search(text.translate(None, _NO_NUMBER)) is None:
+        return False
     quotes = at = 0
     for match in _AT_RISK.finditer(text):
         # A match is often a part of a string.
