@@ -15,8 +15,9 @@ import orjson
 
 from scripts.host.languages import prelude, quickjs
 from scripts.host.languages.lookups import answer_of
-from scripts.host.languages.quickjs import Thrown, Value
+from scripts.host.languages.quickjs import UNDEFINED, Thrown, Value
 from scripts.host.languages.world import (
+    BEGIN,
     DESCRIBE,
     END,
     FAIL,
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 MAX_MESSAGE_LENGTH = 2000
 NEVER_SETTLED = "The script waits for a promise that nothing will settle."
 _LINE = re.compile(r":(\d+):\d+\)")
+# The bytes of messages whose text may stay while the script runs.
+_SHORT = 16 * 1024
+
+_bits = random.getrandbits
 
 
 def _waiting(after: float | None, reason: str, state: str | None) -> ScriptError:
@@ -90,19 +95,26 @@ class Execution:
         self._cached: dict[int, Any] = {}
         self._finishes = False
 
-    def run(self) -> bytes:
-        """Return the output as JSON text. Raises ScriptError, Failed or Thrown."""
-        try:
-            for library in self._world.libraries:
-                self._realm.free(self._realm.run_read(library))
-            script = self._realm.run_read(self._world.script)
-        except Thrown:
-            self._fail(self._realm.take_thrown())
+    def run(self, body: bytes, *, remembers: bool, orders: bytes | None) -> bytes:
+        """Return the output as JSON text. Raises ScriptError, Failed or Thrown.
+
+        Where needed, the realm keeps how the numbers of the message are written, and the orders of
+        its keys, as `key_orders` returns them.
+        """
+        if self._world.messenger is not None:
+            self._realm.listen(self._world.messenger, self._log)
+        if self._world.is_plain and not remembers and len(body) < _SHORT:
+            given = self._start_at_once(body)
         else:
-            self._begin(script)
+            self._start(body, remembers, orders)
+            given = self._run_code()
         while True:
-            self._run_jobs()
-            output = self._take()
+            if self._run_jobs() or given.tag == UNDEFINED.tag:
+                self._realm.free(given)
+                given = UNDEFINED
+                output = self._take()
+            else:
+                output = self._text_of(given)
             if self._realm.was_interrupted:
                 # It caught that.
                 raise Failed("It was interrupted.")
@@ -114,14 +126,31 @@ class Execution:
             if self._under_way:
                 self._settle(*self._context.read_reply())
 
-    def _begin(self, script: Value) -> None:
+    def _start_at_once(self, body: bytes) -> Value:
+        """Give a message and run the script, and return its output, undefined if it is to come."""
+        facts = orjson.dumps(self._facts())
+        return self._run(BEGIN, self._realm.string(b"%b,%b]" % (facts[:-1], body)))
+
+    def _run_code(self) -> Value:
         try:
-            self._call(RUN, script)
+            for library in self._world.libraries:
+                self._realm.free(self._realm.run_read(library))
+        except Thrown:
+            self._fail(self._realm.take_thrown())
+            return UNDEFINED
+        return self._run(RUN)
+
+    def _run(self, *arguments: Value) -> Value:
+        try:
+            return self._realm.call(self._engine, *arguments)
         except Thrown:
             if not self._realm.was_interrupted:
                 raise
             # No JavaScript can catch this.
             self._fail(self._realm.take_thrown())
+            return UNDEFINED
+        finally:
+            self._realm.free(*arguments)
 
     @property
     def context(self) -> "Context":
@@ -141,12 +170,8 @@ class Execution:
         """Return the request that the script waits for, in words; "" where it waits for none."""
         return next((self._sent[number] for number in self._under_way), "")
 
-    def start(self, body: bytes, *, remembers: bool, orders: bytes | None) -> None:
-        """Give the message to the prelude. Raises Thrown.
-
-        Where needed, the realm keeps how the numbers of the message are written, and the orders of
-        its keys, as `key_orders` returns them.
-        """
+    def _facts(self) -> list[Any]:
+        """Return what the script can ask of its call, and what the prelude is given with it."""
         context = self._context
         facts: list[Any] = [
             context.correlation_id,
@@ -155,7 +180,7 @@ class Execution:
             context.queue,
             context.attempt,
             context.delivery_id,
-            [random.getrandbits(31) for _ in range(3)],
+            [_bits(31), _bits(31), _bits(31)],
             None,
             None,
             context._waits and [context.waits, context.waited_seconds, context._waits["state"]],
@@ -170,10 +195,12 @@ class Execution:
             number = context.send_request("config", {})
             facts[8] = context._services.read_reply(context._number, number)[1]
             context.config._given(facts[8].get("values", {}))
-        arguments = [
-            self._realm.string(body),
-            self._realm.string(orjson.dumps(facts)),
-        ]
+        return facts
+
+    def _start(self, body: bytes, remembers: bool, orders: bytes | None) -> None:
+        """Give the message to the prelude. Raises Thrown."""
+        facts = orjson.dumps(self._facts())
+        arguments = [self._realm.string(body), self._realm.string(facts)]
         if remembers:
             arguments.append(self._world.numerals())
         if orders is not None:
@@ -182,8 +209,6 @@ class Execution:
         for part, make_data in self._world.parts:
             given = [] if make_data is None else [self._realm.string(make_data())]
             self._realm.free(self._realm.call(self._engine, PART, part, *given), *given)
-        if self._world.messenger is not None:
-            self._realm.listen(self._world.messenger, self._log)
         if self._prelude.has_clock:
             self._realm.add_clock()
 
@@ -254,11 +279,13 @@ class Execution:
         replies = [context.read_reply() for _ in sent]
         return {sent[number]: reply for number, reply in replies}
 
-    def _run_jobs(self) -> None:
+    def _run_jobs(self) -> bool:
+        """Return whether there were any."""
         try:
-            self._realm.run_jobs()
+            return self._realm.run_jobs()
         except Thrown:
             self._fail(self._realm.take_thrown())
+            return True
 
     def _take(self) -> bytes | None:
         """Carry out the script's requests, and return its output if it has ended."""
@@ -358,6 +385,10 @@ class Execution:
             value = self._realm.call(self._engine, what, *arguments)
         finally:
             self._realm.free(*arguments)
+        return self._text_of(value)
+
+    def _text_of(self, value: Value) -> bytes:
+        """Return the text, and free the value."""
         text = self._realm.text(value)
         self._realm.free(value)
         return text

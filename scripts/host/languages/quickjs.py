@@ -350,17 +350,19 @@ class Realm:
         values = _ARRAYS[count](*arguments)
         return self._checked(self._engine.call(self._context, function, UNDEFINED, count, values))
 
-    def run_jobs(self) -> None:
-        """Run the jobs that wait for settled promises. Raises Thrown."""
+    def run_jobs(self) -> bool:
+        """Run the jobs that wait for settled promises; return whether any did. Raises Thrown."""
         run_job, runtime = self._engine.run_job, self._runtime
         context = ctypes.c_void_p()
+        has_run = False
         while True:
             done = run_job(runtime, context)
             self.is_deaf = self.was_interrupted
             if done == 0:
-                return
+                return has_run
             if done < 0:
                 raise Thrown
+            has_run = True
 
     def listen(self, messenger: Value, on_message: Callable[[bytes], None]) -> None:
         """Have a function called, at once, with a text that code puts into `messenger.text`.

@@ -12,7 +12,9 @@ from scripts.host.languages.prelude import Prelude
 from scripts.host.languages.quickjs import Realm, Thrown, Value
 
 # As in prelude/core.js.
-START, PART, RUN, TAKE, SETTLE, FAIL, DESCRIBE, GIVE, SOURCE, END = map(quickjs.integer, range(10))
+START, PART, RUN, TAKE, SETTLE, FAIL, DESCRIBE, GIVE, SOURCE, END, SCRIPT, BEGIN = map(
+    quickjs.integer, range(12)
+)
 
 # Messages that get worlds of their own after one that was slower in a kept world.
 _MADE_ANEW = 50
@@ -48,7 +50,9 @@ class World:
         ]
         self._numerals: Value | None = None
         self.libraries = [realm.read(library) for library in libraries]
-        self.script = realm.read(code)
+        self._call(SCRIPT, realm.run(code))
+        # Whether nothing comes between a message and the script.
+        self.is_plain = not self.libraries and not self.parts and not prelude.has_clock
 
     def prepare_numerals(self) -> None:
         """Make the part numerals, for messages that need it. Raises Thrown."""

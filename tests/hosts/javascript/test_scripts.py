@@ -6,6 +6,7 @@ import pytest
 
 from scripts.host.languages.javascript import JavaScriptScript
 from scripts.host.languages.members import MEMBERS
+from scripts.protocol.errors import ScriptRaised
 from tests.hosts.javascript.helpers import CORRELATION_ID, Replies, raised, refused, run, run_once
 
 ORIGINAL_LIBRARY = """var RateLibrary = RateLibrary || (function () {
@@ -234,3 +235,49 @@ setData(all)"""
 
 def test_promises_that_are_not_awaited_are_waited_for() -> None:
     assert run("Promise.resolve(5).then(n => setData(n))") == 5
+
+
+@pytest.mark.parametrize("length", [10, 100_000])
+def test_message_of_any_length_comes_with_what_is_known_of_it(length: int) -> None:
+    code = """
+    const { correlationId, flow, step, queue, attempt, deliveryId } = context;
+    setData([correlationId, flow, step, queue, attempt, deliveryId, context.Data.payload.length]);
+    """
+
+    known = run(code, "x" * length)
+
+    assert known == [CORRELATION_ID, "orders", "price", "to-price", 2, "d-7", length]
+
+
+@pytest.mark.parametrize("length", [0, 100_000])
+@pytest.mark.parametrize("body", ["1,2", "1],[2", ",", '{"a":1}]', "1]"])
+def test_text_that_is_no_json_is_no_message(body: str, length: int) -> None:
+    with pytest.raises(ScriptRaised):
+        run("setData(context.Data)", body=(body + " " * length).encode())
+
+
+@pytest.mark.parametrize("before", ["", "await null; "])
+@pytest.mark.parametrize(
+    ("code", "output"),
+    [
+        ("setData(1); Promise.resolve().then(() => setData(2))", 2),
+        ("setData(1); return { then(done) { setData(2); done() } }", 2),
+        ("setData(typeof this + typeof new.target + arguments.length)", "objectundefined0"),
+        ("const f = async () => 3; return f().then(setData)", 3),
+    ],
+)
+def test_script_that_awaits_nothing_runs_as_others_do(before: str, code: str, output: Any) -> None:
+    assert run(before + code) == output
+
+
+@pytest.mark.parametrize("before", ["", "await null; "])
+@pytest.mark.parametrize(
+    "code", ["throw new Error('late')", "return Promise.reject(new Error('late'))"]
+)
+def test_error_of_a_script_that_awaits_nothing_is_told_as_others_are(
+    before: str, code: str
+) -> None:
+    error = raised(f"{before}\n{code}")
+
+    assert str(error) == "Error: late"
+    assert "\n    at pricing:2:" in error.traceback

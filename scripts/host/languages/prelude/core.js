@@ -11,7 +11,9 @@
 (function () {
   "use strict";
   const START = 0, PART = 1, RUN = 2, TAKE = 3, SETTLE = 4, FAIL = 5, DESCRIBE = 6, GIVE = 7,
-    SOURCE = 8, END = 9;
+    SOURCE = 8, END = 9, SCRIPT = 10, BEGIN = 11;
+  // What Python knows of a message besides its text.
+  const FACTS = 12;
   const MAX_DEPTH = 1000;
   // Errors that are known by what they were refused for. A script may catch millions.
   const MAX_NOTED = 100;
@@ -56,17 +58,21 @@
   let numerals;
   // Two parts are needed seldom, in setData: they come as source.
   let facts, unserializable;
+  // The function that is the script.
+  let script;
 
   function engine(what, first, second, third, fourth) {
     switch (what) {
-      case START: return start(first, second, third, fourth);
+      case START: return start(parse(second), shared.read(first, third, fourth), third);
       case PART: return first(shared, context, facts, second);
-      case RUN: return run(first);
+      case RUN: return run();
       case TAKE: return take();
       case SETTLE: return shared.settle(first, second, third);
       case FAIL: return fail(first);
       case GIVE: return give(first, second, third);
       case END: return shared.requireAwait();
+      case BEGIN: return begin(first);
+      case SCRIPT: script = first; return;
       case DESCRIBE: return stringify(first(shared, thrown));
       case SOURCE:
         unserializable = first;
@@ -81,9 +87,21 @@
     shared.givenNumerals = makeNumerals;
   }
 
-  function start(body, factsText, makeNumerals, orders) {
-    facts = parse(factsText);
-    context.Data = shared.read(body, makeNumerals, orders);
+  // Starts and runs where nothing comes between, given the facts and then the message. Returns the
+  // output, if there is one already.
+  function begin(given) {
+    const all = parse(given);
+    if (all.length !== FACTS + 1) {
+      throw new failure("the message is no JSON");
+    }
+    start(all, all[FACTS]);
+    run();
+    return isComplete() ? output : undefined;
+  }
+
+  function start(given, data, makeNumerals) {
+    facts = given;
+    context.Data = data;
     context.correlationId = context.correlation_id = facts[0];
     context.flow = facts[1];
     context.step = facts[2];
@@ -97,9 +115,27 @@
     }
   }
 
-  async function run(script) {
+  // A script that awaits nothing is no async function, which would take longer.
+  function run() {
+    // Code that finds this function in a stack does not run itself again.
+    const once = script;
+    let returned;
+    script = undefined;
     try {
-      hasReturned = await script() !== undefined;
+      returned = once();
+    } catch (error) {
+      fail(error);
+    }
+    if (returned === undefined) {
+      isSettled = true;
+    } else {
+      settle(returned);
+    }
+  }
+
+  async function settle(returned) {
+    try {
+      hasReturned = await returned !== undefined;
     } catch (error) {
       fail(error);
     }
@@ -115,14 +151,18 @@
 
   // Returns the output, or " " and the state, with requests for Python to carry out.
   function take() {
-    const hasOutput = output !== undefined;
-    if (isSettled && hasOutput && !hasThrown && !shared.hasNews) {
+    if (isComplete()) {
       return output;
     }
+    const hasOutput = output !== undefined;
     const { requests, decision } = shared;
     shared.hasNews = decision !== undefined;
     shared.requests = [];
     return " " + stringify({ isSettled, hasOutput, hasThrown, hasReturned, decision, requests });
+  }
+
+  function isComplete() {
+    return isSettled && output !== undefined && !hasThrown && !shared.hasNews;
   }
 
   // The last call counts. Copies at once: later changes of the value have no effect.
