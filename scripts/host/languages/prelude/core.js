@@ -197,8 +197,8 @@
       const reason = `has too many bytes as JSON; at most ${most} are allowed.`;
       throw tooLarge = refuse(rangeError, place, reason);
     }
-    if (copy === undefined || containers > MAX_DEPTH ||
-        apply(includes, copy, ["\\u0000"]) || apply(includes, copy, ["\\ud"])) {
+    if (copy === undefined || containers > MAX_DEPTH || apply(includes, copy, ["\\u"]) &&
+        (apply(includes, copy, ["\\u0000"]) || apply(includes, copy, ["\\ud"]))) {
       evaluate(unserializable)(shared, value, MAX_DEPTH, place);
       if (problem) {
         throw problem.error;
