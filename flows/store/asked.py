@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import ClassVar
+from collections.abc import Collection, Sequence
+from typing import ClassVar, NamedTuple, Self
 
 from flows.plan import step_plan
 from flows.store import sql
 from flows.store.counters import Counters
 from flows.store.database import Answer, Database
-from flows.store.types import Head, Lease, QueueCounters
+from flows.store.types import Head, HeldMessage, Lease, QueueCounters
 from flows.store.usual import Sorted
 
 # How many queues are remembered for one, at the most.
 MOST_ROOMS = 8
+
+
+class Seen(NamedTuple):
+    """What matters of a queue that has no limit of its rate and is not slowed down."""
+
+    size: int
+    paused: bool
+    threads: int
+    cluster: str
+
+    @classmethod
+    def of(cls, queue: QueueCounters) -> Self:
+        return cls(queue.size, queue.paused, queue.threads, queue.cluster)
 
 
 class Asked:
@@ -25,6 +38,8 @@ class Asked:
 
     # By queue: those that the outputs of earlier claims might go to. Of the process.
     rooms_of: ClassVar[dict[int, frozenset[int]]] = {}
+    # By queue: what was seen of it last, where that is all that matters. Of the process.
+    seen: ClassVar[dict[int, Seen]] = {}
 
     def __init__(
         self,
@@ -68,7 +83,17 @@ class Asked:
             self.rooms_of[self.claim_at] = frozenset(
                 rooms | (known if len(known) < MOST_ROOMS else set())
             )
+        for id, queue in queues.items():
+            if queue.rate_limit or queue.slow_until:
+                self.seen.pop(id, None)
+            else:
+                self.seen[id] = Seen.of(queue)
         return head, queues
+
+    def decided(self, queues: dict[int, QueueCounters], taken: Sequence[HeldMessage]) -> None:
+        """Note whether other messages than those that were taken are in any of these queues."""
+        there = sum(queue.depth + queue.depth_change for queue in queues.values())
+        self.lease.is_alone = there == len(taken)
 
     def is_awaited(self, queue_id: int) -> bool:
         """Tell whether messages wait in a queue."""

@@ -71,6 +71,7 @@ class Commit:
         unfinished: int,
         batch: BatchSize,
         now: datetime,
+        at: str = "",
     ) -> None:
         self.counters = counters
         self.database = counters.database
@@ -83,6 +84,8 @@ class Commit:
         self.unfinished = unfinished
         self.batch = batch
         self.now = now
+        # How it is written.
+        self.at = at or sql_time(now)
         self.source_queue_id = lease.queue_id
         self.queues: dict[int, QueueCounters] = {}
         self.kept: HandedOver | None = None
@@ -138,6 +141,7 @@ class Commit:
         taken = self._carry() if self.asked.goes_on else []
         if head and not taken:
             taken = self._claim(self.asked.claim_at, head)
+        self.asked.decided(self.queues, taken)
         self.database.go_by_keys()
         if marks:
             self._mark_running(taken)
@@ -452,7 +456,7 @@ class Commit:
             self.database.write(sql.WRITE_RECENT_STARTS, [changed.write(), queue_id])
 
     def _write(self) -> None:
-        write, at = self.database.each, sql_time(self.now)
+        write, at = self.database.each, self.at
         waited = [each for each in self.others if each.held.waiting is not None]
         write(sql.FORGET_WAITING, [waiting_row(each) for each in waited if is_waiting(each)])
         for group in self.usual:

@@ -106,6 +106,10 @@ class Database(ABC):
         rows are found by indexes, whatever the planner says. Code of a project must not run in it.
         """
 
+    def sends_ahead(self) -> bool:
+        """Tell whether the next pipelined transaction may be sent before any answer."""
+        return False
+
     def limit_transaction(self) -> None:
         """Limit how long the transaction that is open may rest, and wait for locks."""
         return

@@ -133,6 +133,9 @@ class PostgreSQL(Database):
                 self.limit_transaction()
             yield
 
+    def sends_ahead(self) -> bool:
+        return commits_one(connections[DEFAULT_DB_ALIAS])
+
     def _begin_pipeline(self) -> bool:
         own: Any = connections[DEFAULT_DB_ALIAS]
         # Django's own backend cannot.

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from flows.encryption.payload_keys import encrypt
 from flows.errors import DeadlinePassed, LeaseLost, QueueFull, QueueFullAtCommit
@@ -41,6 +41,7 @@ from flows.store.commit import BatchSize, Commit, Decide, prepare_attempts
 from flows.store.counters import Counters, limits
 from flows.store.database import Answer, Database, read_time, sql_time
 from flows.store.decisions import Discarding, locked_run
+from flows.store.expected import Expected, is_unexpected
 from flows.store.jump import mend
 from flows.store.kept import kept_at_cancel
 from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
@@ -620,6 +621,15 @@ class Store:
         has_callables = any(each.run_in_transaction for each in results)
         # Before others have to wait for locks.
         found = Sorted.of(results)
+        if not has_callables and (
+            expected := Expected.of(self.counters, lease, found, unfinished, claim)
+        ):
+            try:
+                return self._commit_as_expected(lease, found, decide, batch, expected)
+            except DatabaseError as error:
+                if not is_unexpected(error):
+                    raise
+                expected.was_wrong()
         prepare_attempts(found.others)
         with self.database.transaction(pipelined=not has_callables):
             renewal, asked = self._ask_to_renew(lease), None
@@ -635,6 +645,25 @@ class Store:
             commit = Commit(self.counters, lease, found, unfinished, batch, now)
             taken = commit.run(claim, decide, cancelled, asked=asked)
             ended = self._end_if_idle(lease, taken, unfinished)
+        lease.closed, lease.stored = ended, commit.stored
+        return taken
+
+    def _commit_as_expected(
+        self,
+        lease: Lease,
+        found: Sorted,
+        decide: Decide,
+        batch: BatchSize,
+        expected: Expected,
+    ) -> list[HeldMessage]:
+        with self.database.transaction(pipelined=True):
+            renewal = self._ask_to_renew(lease)
+            # PostgreSQL reads "now" as the beginning of the transaction.
+            commit = Commit(self.counters, lease, found, 0, batch, expected.now, at="now")
+            taken = commit.run(True, decide, asked=expected)
+            ended = self._end_if_idle(lease, taken, 0)
+        expected.committed()
+        self._renewed(lease, renewal)
         lease.closed, lease.stored = ended, commit.stored
         return taken
 

@@ -257,6 +257,8 @@ class Lease:
     one_at_a_time_until: datetime | None = None
     # What it holds is suspected: it takes nothing beside it.
     suspects: bool = False
+    # Nothing but what it holds was in its queues when it asked last.
+    is_alone: bool = False
     closed: bool = False
     # What the last commit has stored, as it was decided there.
     stored: Sequence[DeliveryResult] = ()
