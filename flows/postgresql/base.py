@@ -18,7 +18,7 @@ from django.db.backends.signals import connection_created
 
 from flows.errors import CommitInDoubt
 from flows.postgresql.connection import WatchfulConnection
-from flows.postgresql.pipeline import Pipeline
+from flows.postgresql.pipeline import Pipeline, changed_by
 from flows.postgresql.session_settings import known_to
 
 
@@ -121,8 +121,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         self.ensure_connection()
         with self._doubted(), self.wrap_database_errors:
-            cursor = psycopg.Cursor(self.connection)
-            return cursor.execute(statement.encode(), params, prepare=True).rowcount
+            return changed_by(self.connection, self.connection.prepared, statement, params)
 
     def begin_pipeline(self) -> None:
         """Let statements travel together, up to one whose rows are read or to the commit.

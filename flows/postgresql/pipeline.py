@@ -1,6 +1,7 @@
-"""Statements that travel to PostgreSQL together.
+"""Statements that travel to PostgreSQL together, and one that travels alone.
 
-psycopg's own pipeline sends each statement by itself, and takes several times as long for it.
+psycopg's own pipeline sends each statement by itself, and takes several times as long for it. Its
+cursor takes longer, too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
+from psycopg.generators import execute
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
@@ -40,7 +42,7 @@ class Sent:
 
 
 class Prepared:
-    """The statements that a connection has prepared for its pipelines."""
+    """The statements that a connection has prepared by these names."""
 
     def __init__(self) -> None:
         self.names: OrderedDict[Key, bytes] = OrderedDict()
@@ -73,13 +75,7 @@ class Pipeline:
         self._is_on = False
 
     def send(self, statement: str, parameters: Parameters) -> Sent:
-        text, names = numbered(statement)
-        values = list(parameters)
-        if isinstance(parameters, Mapping):
-            values = [parameters[name] for name in names]
-        formats = [PyFormat.AUTO] * len(values)
-        dumped = self._transformer.dump_sequence(values, formats)
-        arguments = dumped, self._transformer.types or (), self._transformer.formats
+        text, arguments = translated(self._transformer, statement, parameters)
         sent = Sent()
         if self._first is not None:
             self._first.append((sent, text, arguments))
@@ -190,6 +186,61 @@ class Pipeline:
                 each.result = result
                 if key is not None and result.status != ExecStatus.COMMAND_OK:
                     self._prepared.names.pop(key, None)
+
+
+def changed_by(
+    connection: psycopg.Connection[Any], prepared: Prepared, statement: str, parameters: Parameters
+) -> int:
+    """Execute a statement alone, prepared, and return how many rows it has changed."""
+    text, arguments = translated(Transformer(connection), statement, parameters)
+    try:
+        return _changed_by(connection, prepared, text, arguments)
+    except psycopg.errors.InvalidSqlStatementName:
+        # See `Pipeline.sync`: nothing has happened.
+        prepared.names.clear()
+        return _changed_by(connection, prepared, text, arguments)
+
+
+def _changed_by(
+    connection: psycopg.Connection[Any], prepared: Prepared, text: bytes, arguments: Arguments
+) -> int:
+    pgconn, (values, types, formats) = connection.pgconn, arguments
+    key = (text, types)
+    if name := prepared.names.get(key):
+        prepared.names.move_to_end(key)
+    else:
+        if old := prepared.superfluous():
+            pgconn.send_query_params(b"DEALLOCATE " + old, None)
+            _result(connection)
+        name = prepared.add(key)
+        try:
+            pgconn.send_prepare(name, text, types)
+            _result(connection)
+        except BaseException:
+            del prepared.names[key]
+            raise
+    pgconn.send_query_prepared(name, values, formats)
+    return _result(connection).command_tuples or 0
+
+
+def _result(connection: psycopg.Connection[Any]) -> PGresult:
+    """Wait for the result of what was sent. Raises the error that it is."""
+    results = connection.wait(execute(connection.pgconn))
+    if not results:
+        raise psycopg.OperationalError("the connection is lost")
+    if results[-1].status not in DONE:
+        raise error_from_result(results[-1], encoding=connection.info.encoding)
+    return results[-1]
+
+
+def translated(transformer: Any, statement: str, parameters: Parameters) -> tuple[bytes, Arguments]:
+    """Return a statement and its parameters as the server takes them."""
+    text, names = numbered(statement)
+    values = list(parameters)
+    if isinstance(parameters, Mapping):
+        values = [parameters[name] for name in names]
+    dumped = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
+    return text, (dumped, transformer.types or (), transformer.formats)
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from threading import Timer
+from typing import Any
 
 import pytest
 from django.db import DataError, IntegrityError, connection, transaction
@@ -237,4 +238,24 @@ def test_a_statement_that_the_socket_takes_in_parts_is_sent_whole(narrow, megaby
             sizes = length()
 
     assert sizes == [(1_000_000 * megabytes,)] * is_read
+    assert is_free()
+
+
+def test_a_statement_alone_is_prepared_once_and_again_where_the_session_has_forgotten_it():
+    Queue.objects.create(name="a")
+    prepared = "SELECT COUNT(*) FROM pg_prepared_statements WHERE name LIKE 'engine%%'"
+    own: Any = connection
+
+    changed = [own.commit_one(RESIZE, [size]) for size in (5, 6, 7)]
+    count = store().database.query(prepared)[0][0]
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    changed.append(own.commit_one(RESIZE, [8]))
+
+    assert changed == [1] * 4
+    assert count == 1
+    assert Queue.objects.get().size == 8
+    with pytest.raises(IntegrityError):
+        own.commit_one(RESIZE, [None])
+    assert own.commit_one(RENAME, ["b", "c"]) == 0
     assert is_free()
