@@ -273,6 +273,11 @@ def known_flow_plan(name: str) -> tuple[str, FlowPlan] | None:
     return (revision, plan) if revision and plan else None
 
 
+def plan_at(name: str, revision: str) -> FlowPlan | None:
+    """Return the plan that a flow has at a revision; None: it is not known."""
+    return _flow_plans.get((name, revision))
+
+
 _flow_plans: dict[tuple[str, str], FlowPlan] = {}
 # Under which a plan was found last.
 _revisions: dict[str, str] = {}

@@ -16,7 +16,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from flows.access.rights import Rights, rights_of
 from flows.models import ConfigurationRevision, RoleMapping
 from flows.models.users import all_users, members
-from flows.store import store
+from flows.store import Seen, store
 
 # Stands for a key in a statement that is kept.
 PLACE = "its key"
@@ -46,6 +46,8 @@ class Starter:
     user: Any
     rights: Rights
     revision: str
+    # What was read for it, where that was for it alone.
+    seen: Seen | None = None
 
     def may(self, right: str, flow_id: int) -> bool:
         return any(right in self.rights.get(each, ()) for each in (None, flow_id))
@@ -53,13 +55,33 @@ class Starter:
 
 def starters_of(tokens: Collection[str], identities: Collection[str]) -> dict[str, Starter]:
     """Return the active users of both, by the keys, with one query for each kind."""
-    found = _users_of(BY_TOKEN, tokens, with_rights=True) if tokens else {}
-    if identities:
-        found = {**found, **_users_of(BY_IDENTITY, identities, with_rights=True)}
-    return {
-        key: Starter(user, rights_of(user, mappings_in(user.mappings)), user.revision)
-        for key, user in found.items()
+    found = _starters_of(BY_TOKEN, tokens) if tokens else {}
+    return {**found, **_starters_of(BY_IDENTITY, identities)} if identities else found
+
+
+def starter_seen(key: str) -> Starter | None:
+    """Return the starter that was found last for a key, with `seen`; it may have changed since."""
+    return _seen.get(key)
+
+
+_seen: dict[str, Starter] = {}
+
+
+def _starters_of(relation: str, keys: Collection[str]) -> dict[str, Starter]:
+    select = _select_users(relation, len(keys), with_rights=True)
+    rows, seen = store().database.see(select.statement, select.values(keys))
+    starters = {
+        user.found_by: Starter(
+            user, rights_of(user, mappings_in(user.mappings)), user.revision, seen
+        )
+        for user in select.users(rows)
+        if user.is_active
     }
+    if seen and len(keys) == 1:
+        if len(_seen) >= MOST_ROWS:
+            _seen.clear()
+        _seen.update(starters)
+    return starters
 
 
 @lru_cache(maxsize=1024)
@@ -69,8 +91,8 @@ def mappings_in(text: str) -> Sequence[tuple[int | None, str]]:
     return [(int(flow_id) if flow_id else None, right) for flow_id, right in pairs]
 
 
-def _users_of(relation: str, keys: Collection[str], with_rights: bool = False) -> dict[str, Any]:
-    select = _select_users(relation, len(keys), with_rights)
+def _users_of(relation: str, keys: Collection[str]) -> dict[str, Any]:
+    select = _select_users(relation, len(keys), with_rights=False)
     # Not by `raw`, with which the database plans the statement each time.
     rows = store().database.look_up(select.statement, select.values(keys))
     return {user.found_by: user for user in select.users(rows) if user.is_active}

@@ -21,7 +21,7 @@ from django.db import close_old_connections
 
 from flows import engine
 from flows.access.token_uses import token_uses
-from flows.access.users_by_key import starters_of
+from flows.access.users_by_key import starter_seen, starters_of
 from flows.api.authentication import keys_that_hold
 from flows.api.errors import answer_to, as_problem
 from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
@@ -39,7 +39,7 @@ from flows.front.body import FREE_BYTES, Held
 from flows.front.environ import Scope, header
 from flows.front.prepared import Prepared
 from flows.models import Right
-from flows.plan import FlowPlan, flow_plan
+from flows.plan import FlowPlan, flow_plan, plan_at
 from flows.starts.rates import rates_of
 from flows.starts.refusals import refusals
 
@@ -178,6 +178,8 @@ def tell(group: list[Call], outcomes: Sequence[Any]) -> None:
 
 def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
     """Start a run for each call that may be answered here; return the outcomes."""
+    if not look_for_room and (accepted := start_as_seen(group)) is not None:
+        return accepted
     tokens, identities = keys_that_hold(call.known.login for call in group)
     starters = starters_of(tokens, identities)
     token_uses.note(tokens & starters.keys())
@@ -217,6 +219,36 @@ def start_all(group: Sequence[Call], look_for_room: bool) -> list[Any]:
             refusals.add_error(starts[number].plan.name, outcome)
             outcomes[number] = outcome
     return outcomes
+
+
+def start_as_seen(group: Sequence[Call]) -> list[Any] | None:
+    """Start all by what was read of their login last, and have the database compare it with what
+    it is now, in the transaction that stores them.
+
+    None, with nothing stored: it has changed, or the calls are no such plain ones of one login.
+    """
+    login = group[0].known.login
+    starter = starter_seen(login.key)
+    if starter is None or starter.seen is None or not any(keys_that_hold([login])):
+        return None
+    starts = []
+    for call in group:
+        is_plain = call.known.was_accepted and call.idempotency_key is None
+        plan = plan_at(call.known.flow_name, starter.revision)
+        if not (is_plain and plan and call.known.login == login):
+            return None
+        if not starter.may(Right.START, plan.flow_id) or rates_of(plan, starter.user):
+            return None
+        called_by = call.called_by
+        starts.append(engine.StartRequest(plan, call.payload, starter.user, called_by=called_by))
+    started = engine.start_as_seen(starts, starter.seen)
+    if started is None:
+        return None
+    token_uses.note({login.token} - {""})
+    return [
+        Accepted(each.correlation_id, {}) if isinstance(each, engine.Started) else each
+        for each in started
+    ]
 
 
 def is_for_view(outcome: engine.Started | Exception) -> bool:

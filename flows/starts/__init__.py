@@ -1,6 +1,6 @@
 """Starts: one run, many of one flow, and those of a moment together."""
 
-from flows.starts.group import StartRequest, start_together
+from flows.starts.group import StartRequest, start_as_seen, start_together
 from flows.starts.idempotency import IDEMPOTENCY_KEY_AGE, is_idempotency_key
 from flows.starts.keyed import start_keyed
 from flows.starts.new_run import Payload, as_text
@@ -15,6 +15,7 @@ __all__ = [
     "as_text",
     "is_idempotency_key",
     "start",
+    "start_as_seen",
     "start_keyed",
     "start_many",
     "start_together",

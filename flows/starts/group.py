@@ -21,7 +21,7 @@ from flows.starts.new_run import new_run
 from flows.starts.rates import admitting, within_rates
 from flows.starts.started import Started
 from flows.starts.starting import start_run
-from flows.store import NewRun, StartRate, store
+from flows.store import NewRun, Seen, StartRate, store
 from flows.store.troubles import Trouble, trouble_of
 
 if TYPE_CHECKING:
@@ -59,16 +59,7 @@ def start_together(
     keys: dict[UUID, IdempotencyKey] = {}
     for each in starts:
         try:
-            run = new_run(
-                each.plan,
-                each.payload,
-                each.user,
-                DEFAULT_PRIORITY,
-                None,
-                at_once=True,
-                rates=each.rates,
-                called_by=each.called_by,
-            )
+            run = _new_run(each)
         except Exception as error:
             # A surprise, too, is of this one alone: nothing is stored yet.
             outcomes.append(error)
@@ -84,6 +75,60 @@ def start_together(
         others.get(each.correlation_id, each) if isinstance(each, Started) else each
         for each in outcomes
     ]
+
+
+def start_as_seen(starts: Sequence[StartRequest], seen: Seen) -> list[Started | Exception] | None:
+    """Start a run for each as `start_together` does, if a row is as it was seen.
+
+    It is not read before. None: the row is another one by now, or one of the starts takes more,
+    such as one that is refused; nothing is stored then.
+    """
+    try:
+        runs = [_new_run(each) for each in starts]
+    except Exception:
+        # What refuses it may have changed.
+        return None
+    others: dict[UUID, Started | Exception] = {}
+    try:
+        if not store().start_as_seen(seen, runs):
+            return None
+    except (QueueFull, DataError, IntegrityError):
+        return None
+    except CommitInDoubt as doubt:
+        others = _settled_as_seen(runs, seen, doubt)
+    return [
+        others.get(run.correlation_id) or Started(run.correlation_id, run.flow_name) for run in runs
+    ]
+
+
+def _settled_as_seen(
+    runs: list[NewRun], seen: Seen, doubt: CommitInDoubt
+) -> dict[UUID, Started | Exception]:
+    """Return what became of runs whose commit is in doubt, see `_settled`.
+
+    The doubt stays where the row is another one by now: they may be stored, or never be.
+    """
+    try:
+        with settling(doubt):
+            is_as_seen = store().database.is_as_seen(seen)
+    except CommitInDoubt:
+        is_as_seen = False
+    if not is_as_seen:
+        return {run.correlation_id: doubt for run in runs}
+    return _settled_each(runs, {}, doubt)
+
+
+def _new_run(start: StartRequest) -> NewRun:
+    return new_run(
+        start.plan,
+        start.payload,
+        start.user,
+        DEFAULT_PRIORITY,
+        None,
+        at_once=True,
+        rates=start.rates,
+        called_by=start.called_by,
+    )
 
 
 def _without_room(runs: list[NewRun]) -> dict[UUID, QueueFull | None]:

@@ -14,6 +14,7 @@ from flows.store.types import (
     Owner,
     Reach,
     Ready,
+    Seen,
     StartRate,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "Owner",
     "Reach",
     "Ready",
+    "Seen",
     "StartRate",
     "Store",
     "store",

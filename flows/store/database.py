@@ -18,7 +18,7 @@ from flows.store.listener import Listener
 from flows.store.totals import Totals
 
 if TYPE_CHECKING:
-    from flows.store.types import NewRun
+    from flows.store.types import NewRun, Seen
 
 Row = Mapping[str, Any]
 # The place of a value in a statement for many rows.
@@ -168,6 +168,22 @@ class Database(ABC):
         """Do the same for rows found by their keys: the session may keep the plan."""
         return self.query(sql, params)
 
+    @abstractmethod
+    def see(self, sql: str, params: Sequence[Any] = ()) -> tuple[list[Any], Seen | None]:
+        """Do as `look_up`, and return what tells later whether its row is the same; None: it has
+        not one, or this database does not start runs by it.
+
+        A row may have one more column.
+        """
+
+    @abstractmethod
+    def seen_alone(self, sql: str, value: str) -> Seen:
+        """Return the same for a row with one value, which is known as text."""
+
+    @abstractmethod
+    def is_as_seen(self, seen: Seen) -> bool:
+        """Tell whether a statement gives the same row as it did."""
+
     def look(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         """Do the same as `query_now` for a statement that is asked again and again, alone.
 
@@ -192,10 +208,11 @@ class Database(ABC):
     def store_starts(self, runs: Sequence[NewRun], at: str) -> None:
         """Insert runs with their first messages. They start at the time `at`."""
 
-    def store_start_under(self, revision: str, row: Row) -> bool:
-        """Insert a run with its first message, and commit, if the configuration has this revision.
+    def store_starts_as_seen(self, seen: Seen, runs: Sequence[NewRun]) -> bool:
+        """Insert runs with their first messages, count them, and commit, in one round trip.
 
-        False where it has another one, or where that takes more than one round trip.
+        The runs are of one flow and of one queue. Nothing is stored, and false returned, where the
+        row is another one by now, or the queue has no room for all of them, or that takes more.
         """
         return False
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ from flows.store.listener import PostgreSQLListener
 from flows.store.pending_starts import OWN, queue_full
 from flows.store.rows import start_row
 from flows.store.totals import Totals
-from flows.store.types import NewRun
+from flows.store.types import NewRun, Seen
 
 CHANNEL = "asyncengine_work"
 
@@ -59,8 +60,11 @@ LIMITS = (
 # The same for a statement that is a transaction of its own, with what is done at its commit. There
 # it is never idle.
 LIMITS_OF_ONE = "SELECT set_config('lock_timeout', '5s', true) AS lock_timeout"
-# Nothing is inserted where the configuration has another revision.
-LIMITS_UNDER_REVISION = f"{LIMITS_OF_ONE} FROM flows_configurationrevision WHERE token = %s::uuid"
+# A row as text has all its values, and keeps them apart. Its digest travels: the server may log
+# values.
+DIGEST = "encode(sha256(convert_to(seen::text, 'UTF8')), 'hex')"
+SEEN = f"SELECT seen.*, {DIGEST} FROM ({{statement}}) AS seen"
+AS_SEEN = f"FROM ({{statement}}) AS seen WHERE {DIGEST} = %s"
 
 # What is read then is found by an index: its plan is kept, and may have been made when a table was
 # empty. One plan does for all values: where the planner thinks that others are cheaper, it would
@@ -89,6 +93,20 @@ PENDING_START = BatchStatement(
     group="{queue_id}, {flow_name}",
 )
 START = (statements.INSERT_RUN, statements.INSERT_MESSAGE, PENDING_START)
+
+# A statement that is a transaction of its own counts its starts itself: what is locked is locked
+# until its end, and there its transaction ends.
+TAKE_ROOM = """
+    UPDATE flows_queuestate s SET depth = s.depth + %s::int FROM limits, flows_queue q
+    WHERE q.id = s.queue_id AND s.queue_id = %s::bigint
+        AND s.depth + s.reserved + %s::int <= q.size
+    RETURNING pg_notify('asyncengine_work', s.queue_id::text)
+"""
+ADD_ACCEPTED = """
+    INSERT INTO flows_flowtotals (flow_name, accepted, completed, failed, cancelled)
+    SELECT %s, %s::int, 0, 0, 0 FROM taken
+    ON CONFLICT (flow_name) DO UPDATE SET accepted = flows_flowtotals.accepted + excluded.accepted
+"""
 
 # With the starts of the same transaction, so that the totals of all flows are locked in one order.
 ADD_TOTALS = f"""
@@ -189,6 +207,18 @@ class PostgreSQL(Database):
         connection.close()
         return self.query(sql, params)
 
+    def see(self, sql: str, params: Sequence[Any] = ()) -> tuple[list[Any], Seen | None]:
+        rows = self.look_up(SEEN.format(statement=sql), params)
+        is_used = len(rows) == 1 and commits_one(connections[DEFAULT_DB_ALIAS])
+        return rows, Seen(sql, params, rows[0][-1]) if is_used else None
+
+    def seen_alone(self, sql: str, value: str) -> Seen:
+        return Seen(sql, (), sha256(f"({value})".encode()).hexdigest())
+
+    def is_as_seen(self, seen: Seen) -> bool:
+        condition = f"SELECT 1 {AS_SEEN.format(statement=seen.statement)}"
+        return bool(self.look_up(condition, [*seen.params, seen.row]))
+
     def look(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         # Where plans are kept, and made without scans of tables that are empty at that time.
         with self.transaction(pipelined=True):
@@ -229,12 +259,15 @@ class PostgreSQL(Database):
         with self.transaction():
             self.write(as_one_statement_of(START), params)
 
-    def store_start_under(self, revision: str, row: Row) -> bool:
+    def store_starts_as_seen(self, seen: Seen, runs: Sequence[NewRun]) -> bool:
         own: Any = connections[DEFAULT_DB_ALIAS]
         if not commits_one(own):
             return False
-        params = [revision, orjson.dumps(as_stored([row])).decode()]
-        return bool(own.commit_one(as_one_statement_of(START, LIMITS_UNDER_REVISION), params))
+        first, count, at = runs[0], len(runs), self.time_of_start()
+        rows = orjson.dumps(as_stored([start_row(run, at) for run in runs])).decode()
+        room = [count, first.queue_id, count]
+        params = [*seen.params, seen.row, *room, rows, first.flow_name, count]
+        return bool(own.commit_one(as_start_as_seen(seen.statement), params))
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         rows = [{"flow_name": name, **asdict(changes)} for name, changes in totals.items()]
@@ -367,6 +400,21 @@ def as_one_statement_of(batches: tuple[BatchStatement, ...], limits: str = "") -
     parts.append(f"d AS MATERIALIZED (SELECT * FROM {rows})")
     parts += [f"insert_{number} AS ({select})" for number, select in enumerate(selects[:-1])]
     return f"WITH {', '.join(parts)} {selects[-1]}"
+
+
+@cache
+def as_start_as_seen(statement: str) -> str:
+    """Return what stores and counts starts where a statement gives the row that it gave before."""
+    names = dict.fromkeys((*statements.INSERT_RUN.names(), *statements.INSERT_MESSAGE.names()))
+    run, message = statements.INSERT_RUN.fill("d."), statements.INSERT_MESSAGE.fill("d.")
+    return (
+        f"WITH limits AS MATERIALIZED ({LIMITS_OF_ONE} {AS_SEEN.format(statement=statement)}),"
+        f" taken AS ({TAKE_ROOM}),"
+        f" d AS MATERIALIZED (SELECT d.* FROM taken, {recordset(list(names))}),"
+        f" totals AS ({ADD_ACCEPTED}),"
+        f" run AS ({run.statement} SELECT {run.values} FROM d)"
+        f" {message.statement} SELECT {message.values} FROM d"
+    )
 
 
 def recordset(names: Sequence[str]) -> str:

@@ -23,6 +23,8 @@ INSERT_MESSAGE = BatchStatement(
     " {bypasses_pause}, {delayed}, {branch}, 0, FALSE",
 )
 
+REVISION = "SELECT token FROM flows_configurationrevision"
+
 ROOM = """
     SELECT q.size - s.depth - s.reserved - {pending_room} FROM flows_queuestate s
     JOIN flows_queue q ON q.id = s.queue_id WHERE s.queue_id = %s

@@ -24,7 +24,7 @@ from flows.store.listener import SQLiteListener
 from flows.store.rows import start_columns
 from flows.store.totals import Totals
 from flows.store.troubles import Trouble, trouble_of
-from flows.store.types import NewRun
+from flows.store.types import NewRun, Seen
 from flows.store.write_lock import write_lock, writers
 
 # A disk with less than this has no room for the next commits.
@@ -56,6 +56,16 @@ class SQLite(Database):
     def query(self, sql: str, params: Sequence[Any] = ()) -> list[Any]:
         with connection.wrap_database_errors:
             return self._execute(sql, params).fetchall()
+
+    def see(self, sql: str, params: Sequence[Any] = ()) -> tuple[list[Any], Seen | None]:
+        rows = self.query(sql, params)
+        return rows, Seen(sql, params, rows[0]) if len(rows) == 1 else None
+
+    def seen_alone(self, sql: str, value: str) -> Seen:
+        return Seen(sql, (), (value,))
+
+    def is_as_seen(self, seen: Seen) -> bool:
+        return self.query(seen.statement, seen.params) == [seen.row]
 
     def change(self, sql: str, params: Sequence[Any] = ()) -> int:
         with connection.wrap_database_errors:

@@ -46,11 +46,11 @@ from flows.store.jump import mend
 from flows.store.kept import kept_at_cancel
 from flows.store.lost_attempts import DIED, STOPPED, keep_lost_attempts
 from flows.store.requeueing import Requeue, Requeued, Requeueing
-from flows.store.rows import has_more_beside, start_row, store_beside
+from flows.store.rows import has_more_beside, store_beside
 from flows.store.telling import End, flow_id_of, tell_ends
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
-from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Owner, Ready
+from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Owner, Ready, Seen
 from flows.store.usual import NO_RESULTS, Sorted
 from scripts.traces import are_on
 
@@ -97,20 +97,42 @@ class Store:
     def start_under(self, revision: str, run: NewRun) -> bool:
         """Store a run in one round trip, if the configuration has this revision.
 
-        False: it has another one, or a start like this takes more. Then nothing is stored. Raises
-        as `start` does.
+        False as `start_as_seen`. Raises as `start` does.
         """
-        if has_more_beside([run]) or not self._finds_room_by_itself([run], bool(run.start_at)):
+        return self.start_as_seen(self.database.seen_alone(sql.REVISION, revision), [run])
+
+    def start_as_seen(self, seen: Seen, runs: Sequence[NewRun]) -> bool:
+        """Store runs as `start` does if a row is as it was seen: read and stored in one go.
+
+        False: it is another one by now, or the queue is full, or starts like these take more. Then
+        nothing is stored.
+        """
+        if len({(run.queue_id, run.flow_name, run.start_at) for run in runs}) > 1:
+            return False
+        if runs[0].start_at or has_more_beside(runs):
             return False
         began = time.time()
-        with self._noting_full():
-            row = start_row(run, self.database.time_of_start())
-            is_stored = self.database.store_start_under(revision, row)
+        is_stored = self._store_as_seen(seen, runs)
         if is_stored and are_on():
             from flows.traces.spans import note_starts
 
-            note_starts([run], began)
+            note_starts(runs, began)
         return is_stored
+
+    def _store_as_seen(self, seen: Seen, runs: Sequence[NewRun]) -> bool:
+        if self.database.counts_with_commit:
+            is_alone = self._finds_room_by_itself(runs, are_delayed=False)
+            return is_alone and self.database.store_starts_as_seen(seen, runs)
+        try:
+            with self.database.transaction():
+                if not self.database.is_as_seen(seen):
+                    return False
+                self.database.store_starts(runs, self.database.time_of_start())
+                self.counters.take_room(runs[0].queue_id, len(runs))
+                self.counters.add_to_totals({runs[0].flow_name: Totals(accepted=len(runs))})
+        except QueueFull:
+            return False
+        return True
 
     def _start(self, runs: Sequence[NewRun], look_for_room: bool) -> None:
         ready, delayed = room_needed(runs)

@@ -38,6 +38,15 @@ class StartRate:
     seconds: int
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A row that a statement has given, as the database compares it with the one of now."""
+
+    statement: str
+    params: Sequence[Any]
+    row: Any
+
+
 # One for each start: a frozen one would take thrice as long to make.
 @dataclass(slots=True)
 class NewRun:

@@ -49,7 +49,9 @@ def arm() -> None:
         wrap(database, "transaction", around_transaction)
     # On PostgreSQL a start travels with its COMMIT.
     wrap(PostgreSQL, "store_starts", around_stored_starts)
+    wrap(PostgreSQL, "store_starts_as_seen", around_stored_starts)
     wrap(Store, "start", around_start)
+    wrap(Store, "start_as_seen", around_start_as_seen)
     wrap(Store, "begin", around_begin)
     wrap(Store, "open", around_open)
     wrap(Store, "claim", around_claim)
@@ -79,14 +81,21 @@ def around_transaction(original: Callable[..., Any], *args: Any, **kwargs: Any) 
             crash(f"before-commit-of-{what}")
 
 
-def around_stored_starts(original: Callable[..., Any], *args: Any) -> None:
+def around_stored_starts(original: Callable[..., Any], *args: Any) -> Any:
     for what in doing:
         crash(f"before-commit-of-{what}")
-    original(*args)
+    return original(*args)
 
 
-def around_start(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    during("start", original, *args, **kwargs)
+def around_start(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return during("start", original, *args, **kwargs)
+
+
+def around_start_as_seen(original: Callable[..., Any], *args: Any) -> Any:
+    is_stored = during("seen", original, *args)
+    if is_stored:
+        crash("seen-stored")
+    return is_stored
 
 
 def around_begin(original: Callable[..., Any], *args: Any) -> Any:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import UUID
 
+import httpx
 import psutil
 import pytest
 
@@ -43,6 +45,8 @@ POINTS = [
 ]
 # In a web process that stores the starts of several callers together.
 GROUP_POINTS = ["group-taken", "before-commit-of-group", "group-stored"]
+# There, of starts whose login was read before.
+SEEN_POINTS = ["before-commit-of-seen", "seen-stored"]
 STEPS = ["s0", "s1", "s2"]
 # What it counts in the state of the flow is stored with its step, or not at all.
 COUNTING = TRAIL.replace(
@@ -137,6 +141,41 @@ def test_no_start_of_a_group_is_lost_or_doubled_by_a_crash_there(
         findings = faults_in(query, history, {"three": STEPS})
     print(f"{point}: {findings}")
     assert findings.nothing(), findings
+
+
+@pytest.mark.parametrize("point", SEEN_POINTS)
+def test_no_start_that_was_answered_is_lost_by_a_crash_there(
+    installation: Installation, point: str
+):
+    """Callers without keys, who do not know what became of a start without an answer."""
+    installation.environment["CRASH_AT"] = point
+    installation.up("--no-demo")
+    installation.configure(CONFIGURATION)
+    token = installation.http.post("/api/auth/token").json()["accessToken"]
+    installation.http.auth = Bearer(token)
+
+    def start(_: int) -> str | None:
+        try:
+            answer = installation.http.post("/api/start?flowName=three", json={}, timeout=5)
+        except httpx.TransportError:
+            return None
+        assert answer.status_code == 202, answer.text
+        run: str = answer.json()["correlationId"]
+        return run
+
+    with ThreadPoolExecutor(16) as callers:
+        answered = [run for run in callers.map(start, range(4 * RUNS)) if run]
+    wait_for(lambda: is_at_rest(installation), 30, "rest")
+
+    assert (installation.directory / point).exists(), f"nothing came to {point}"
+    rows = installation.rows("SELECT correlation_id, status FROM flows_run")
+    statuses = {str(UUID(str(run))): status for run, status in rows}
+    print(f"{point}: {len(answered)} answered, {len(statuses)} stored")
+    assert len(set(answered)) == len(answered) > 2 * RUNS
+    assert {statuses.get(run) for run in answered} == {"COMPLETED"}
+    assert len(answered) <= len(statuses) <= 4 * RUNS
+    accepted = installation.rows("SELECT accepted FROM flows_flowtotals WHERE flow_name = 'three'")
+    assert accepted == [(len(statuses),)]
 
 
 def is_at_rest(installation: Installation) -> bool:

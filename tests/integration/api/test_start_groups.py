@@ -41,12 +41,22 @@ class CountingStarts(QuickStarts):
     def __init__(self, lock: Lock) -> None:
         super().__init__()
         self.groups: list[int] = []
+        self.connections: list[Any] = []
         self._one_at_a_time = lock
 
     def _start(self, calls: list[Call]) -> Sequence[Any]:
         self.groups.append(len(calls))
         with self._one_at_a_time:
+            keep_to_close(self.connections)
             return super()._start(calls)
+
+
+def keep_to_close(kept: list[Any]) -> None:
+    """Keep the connection of this thread, which goes on after its test, for `Server.close`."""
+    own = connections["default"]
+    if own not in kept:
+        own.inc_thread_sharing()
+        kept.append(own)
 
 
 class Server:
@@ -58,11 +68,16 @@ class Server:
 
         def view(environ: Any, start_response: Any) -> Any:
             with lock:
+                keep_to_close(self.quick.connections)
                 return application(environ, start_response)
 
         self.lock = lock
         self.quick = CountingStarts(lock)
         self.front = Front(view, answer_to, threads=1, quick=self.quick)
+
+    def close(self) -> None:
+        for each in self.quick.connections:
+            each.close()
 
     @property
     def groups(self) -> list[int]:
@@ -137,6 +152,7 @@ def server(caller: User) -> Any:
     server.token = AuthToken.objects.create(caller)[1]
     yield server
     # The threads of the server keep connections of their own.
+    server.close()
     connections.close_all()
 
 
