@@ -64,9 +64,12 @@ class Heap:
 
     def restore(self) -> None:
         """Make the memory what it was when it was kept, and clear what was used beyond it."""
-        self._drop()
         size = len(self._image)
         ctypes.memmove(self._start, self._image, size)
+        if self.calls == 0:
+            # No block was made or given back.
+            return
+        self._drop()
         kept_end = self._start + size
         ctypes.memset(kept_end, 0, self._end - kept_end)
         self._end = kept_end
