@@ -143,20 +143,17 @@ class QuickStarts:
         return group
 
     def _start(self, calls: list[Call]) -> Sequence[Any]:
-        # As Django does before and after each request.
+        # As Django does before each request. What ends after this group is closed at the next.
         close_old_connections()
-        try:
-            is_likely_full = time.monotonic() < self._full_until
-            outcomes = start_all(calls, is_likely_full)
-            if any(isinstance(outcome, QueueFull) for outcome in outcomes):
-                self._full_until = time.monotonic() + FULL_SECONDS
-            # In this thread, for it may read the pace of a queue.
-            return [
-                as_problem(outcome) if isinstance(outcome, FlowError) else outcome
-                for outcome in outcomes
-            ]
-        finally:
-            close_old_connections()
+        is_likely_full = time.monotonic() < self._full_until
+        outcomes = start_all(calls, is_likely_full)
+        if any(isinstance(outcome, QueueFull) for outcome in outcomes):
+            self._full_until = time.monotonic() + FULL_SECONDS
+        # In this thread, for it may read the pace of a queue.
+        return [
+            as_problem(outcome) if isinstance(outcome, FlowError) else outcome
+            for outcome in outcomes
+        ]
 
 
 def tell(group: list[Call], outcomes: Sequence[Any]) -> None:

@@ -136,8 +136,11 @@ class Front:
                     environ[TURN] = turn
                     return await self._ask(environ, self._bodies)
         else:
-            await _read(scope, upload, held)
+            limit = _limit(scope, upload)
+            if not upload.is_whole:
+                upload.ask()
             key = self._quick.key_of(scope) if self._quick else None
+            await read_whole(upload, held, limit)
             if self._quick and key:
                 prepared = await self._quick.answer(key, scope, held)
                 ask = partial(self._ask_and_learn, self._quick, key)
@@ -211,15 +214,15 @@ def _may_wait(scope: Scope) -> bool:
     return b"wait" in unquote_to_bytes(scope["query_string"])
 
 
-async def _read(scope: Scope, upload: Upload, held: Held) -> None:
-    """Read the body. Raises RequestFault; if the announced length is too large, before it reads."""
+def _limit(scope: Scope, upload: Upload) -> int:
+    """Return the most bytes of the body. Raises BodyTooLarge if the announced length is more."""
     is_api = scope["path"].startswith("/async/")
     limit: int = (
         settings.ASYNCENGINE_MAX_PAYLOAD_BYTES if is_api else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     )
     if (upload.length or 0) > limit:
         raise BodyTooLarge(limit)
-    await read_whole(upload, held, limit)
+    return limit
 
 
 def _environ(scope: Scope, held: Held, wait: Wait) -> dict[str, Any]:

@@ -35,15 +35,24 @@ class Upload:
         self._receive = receive
         self._patience = PATIENCE_SECONDS
         self.length = length
+        self._asked: Awaitable[dict[str, Any]] | None = None
         self.size = 0
         self.is_whole = length == 0
+
+    def ask(self) -> None:
+        """Ask for the next piece, which may come while this thread does something else."""
+        if self._asked is None:
+            self._asked = self._receive()
 
     async def next(self) -> bytes:
         """Return the next piece, which may be empty. Raises BodyIncomplete and BodyTooSlow."""
         begun = time.monotonic()
+        self.ask()
+        asked, self._asked = self._asked, None
+        assert asked is not None
         try:
             async with asyncio.timeout(self._patience):
-                message = await self._receive()
+                message = await asked
         except TimeoutError as error:
             self._patience = 0.0
             raise BodyTooSlow from error

@@ -208,13 +208,13 @@ class Database(ABC):
     def store_starts(self, runs: Sequence[NewRun], at: str) -> None:
         """Insert runs with their first messages. They start at the time `at`."""
 
+    @abstractmethod
     def store_starts_as_seen(self, seen: Seen, runs: Sequence[NewRun]) -> bool:
-        """Insert runs with their first messages, count them, and commit, in one round trip.
+        """Insert runs with their first messages, count them, and commit, all in one go.
 
         The runs are of one flow and of one queue. Nothing is stored, and false returned, where the
         row is another one by now, or the queue has no room for all of them, or that takes more.
         """
-        return False
 
     @abstractmethod
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:

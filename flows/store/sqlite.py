@@ -19,9 +19,16 @@ from django.db import connection, transaction
 from flows.encryption.payload_keys import as_stored, as_stored_column
 from flows.store import sql
 from flows.store.clock import machine_clock
-from flows.store.database import NAME, BatchStatement, Columns, Database, Row
+from flows.store.database import (
+    NAME,
+    BatchStatement,
+    Columns,
+    Database,
+    Row,
+    sql_time_of_epoch,
+)
 from flows.store.listener import SQLiteListener
-from flows.store.rows import start_columns
+from flows.store.rows import start_columns, start_row
 from flows.store.totals import Totals
 from flows.store.troubles import Trouble, trouble_of
 from flows.store.types import NewRun, Seen
@@ -49,6 +56,23 @@ class SQLite(Database):
             transaction.atomic(),
         ):
             yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be a transaction of the engine's own statements, which Django does not know of.
+
+        None may be open. Django's takes several times as long as SQLite's.
+        """
+        connection.ensure_connection()
+        raw: sqlite3.Connection = connection.connection
+        with write_lock.take(), connection.wrap_database_errors:
+            raw.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                raw.execute("COMMIT")
+            except BaseException:
+                raw.rollback()
+                raise
 
     def listener(self) -> SQLiteListener:
         return SQLiteListener()
@@ -104,12 +128,31 @@ class SQLite(Database):
                     ],
                 )
                 values = values[together:]
-            raw.executemany(as_statement(batch), values)
+            if len(values) == 1:
+                raw.execute(as_statement(batch), values[0])
+            else:
+                raw.executemany(as_statement(batch), values)
 
     def store_starts(self, runs: Sequence[NewRun], at: str) -> None:
         for columns in start_columns(runs, at):
             self._columns(sql.INSERT_RUN, columns)
             self._columns(sql.INSERT_MESSAGE, columns)
+
+    def store_starts_as_seen(self, seen: Seen, runs: Sequence[NewRun]) -> bool:
+        first, count, at = runs[0], len(runs), self.time_of_start()
+        rows = as_stored([start_row(run, at) for run in runs])
+        with self.alone():
+            if not self.is_as_seen(seen):
+                return False
+            if not self.change(sql.ADD_DEPTH_WITHIN_SIZE, [count, first.queue_id, count]):
+                return False
+            self._each(sql.INSERT_RUN, rows)
+            self._each(sql.INSERT_MESSAGE, rows)
+            self.change(sql.ADD_FLOW_TOTALS, [first.flow_name, *Totals(accepted=count)])
+        return True
+
+    def time_of_start(self) -> str:
+        return sql_time_of_epoch(machine_clock().epoch())
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         for flow_name, changes in totals.items():

@@ -109,30 +109,17 @@ class Store:
         """
         if len({(run.queue_id, run.flow_name, run.start_at) for run in runs}) > 1:
             return False
-        if runs[0].start_at or has_more_beside(runs):
+        if runs[0].start_at or has_more_beside(runs) or not connection.get_autocommit():
+            return False
+        if self._was_full(runs):
             return False
         began = time.time()
-        is_stored = self._store_as_seen(seen, runs)
+        is_stored = self.database.store_starts_as_seen(seen, runs)
         if is_stored and are_on():
             from flows.traces.spans import note_starts
 
             note_starts(runs, began)
         return is_stored
-
-    def _store_as_seen(self, seen: Seen, runs: Sequence[NewRun]) -> bool:
-        if self.database.counts_with_commit:
-            is_alone = self._finds_room_by_itself(runs, are_delayed=False)
-            return is_alone and self.database.store_starts_as_seen(seen, runs)
-        try:
-            with self.database.transaction():
-                if not self.database.is_as_seen(seen):
-                    return False
-                self.database.store_starts(runs, self.database.time_of_start())
-                self.counters.take_room(runs[0].queue_id, len(runs))
-                self.counters.add_to_totals({runs[0].flow_name: Totals(accepted=len(runs))})
-        except QueueFull:
-            return False
-        return True
 
     def _start(self, runs: Sequence[NewRun], look_for_room: bool) -> None:
         ready, delayed = room_needed(runs)
@@ -167,8 +154,12 @@ class Store:
         """
         if are_delayed or not (self.database.counts_with_commit and connection.get_autocommit()):
             return False
+        return not self._was_full(runs)
+
+    def _was_full(self, runs: Sequence[NewRun]) -> bool:
+        """Tell whether one of their queues was full a moment ago."""
         quiet_since = time.monotonic() - REFUSALS_SECONDS
-        return all(self.full_at.get(run.queue_id, 0.0) < quiet_since for run in runs)
+        return any(self.full_at.get(run.queue_id, 0.0) >= quiet_since for run in runs)
 
     @contextmanager
     def _noting_full(self) -> Iterator[None]:

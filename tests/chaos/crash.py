@@ -47,6 +47,7 @@ def arm() -> None:
         return
     for database in (PostgreSQL, SQLite):
         wrap(database, "transaction", around_transaction)
+    wrap(SQLite, "alone", around_transaction)
     # On PostgreSQL a start travels with its COMMIT.
     wrap(PostgreSQL, "store_starts", around_stored_starts)
     wrap(PostgreSQL, "store_starts_as_seen", around_stored_starts)

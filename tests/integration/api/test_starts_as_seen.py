@@ -14,8 +14,11 @@ from django.db.models import F
 from django.utils import timezone
 from knox.models import AuthToken
 
+from flows.access.users_by_key import starter_seen
 from flows.errors import CommitInDoubt
 from flows.models import Flow, FlowTotals, Message, Queue, QueueState, RoleMapping, Run
+from flows.plan import flow_plan
+from flows.starts.new_run import new_run
 from flows.store import store
 from tests.integration.api.helpers import PASSWORD, grant, make_loan_flow
 from tests.integration.api.test_start_groups import START, Server, caller, server, warm
@@ -244,3 +247,18 @@ def test_starts_that_cannot_be_stored_together_are_stored_each(seen: Server):
         assert statuses(seen, 1, 2) == [202, 202]
 
     assert Run.objects.count() == Message.objects.count() == 4
+
+
+def test_starts_of_which_one_cannot_be_stored_leave_nothing_behind(seen: Server, caller: User):
+    starter = starter_seen(AuthToken.objects.get().pk)
+    assert starter is not None
+    assert starter.seen is not None
+    run = new_run(flow_plan("loan"), b"{}", caller, 5, None)
+
+    with pytest.raises(IntegrityError):
+        store().start_as_seen(starter.seen, [run, run])
+
+    assert Run.objects.count() == Message.objects.count() == 2
+    assert QueueState.objects.get(queue__name="loan queue 1").depth == 2
+    assert store().start_as_seen(starter.seen, [run])
+    assert FlowTotals.objects.get(flow_name="loan").accepted == 3
