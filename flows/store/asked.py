@@ -16,7 +16,7 @@ from flows.store.usual import Sorted
 MOST_ROOMS = 8
 
 
-class Seen(NamedTuple):
+class SeenQueue(NamedTuple):
     """What matters of a queue that has no limit of its rate and is not slowed down."""
 
     size: int
@@ -39,7 +39,7 @@ class Asked:
     # By queue: those that the outputs of earlier claims might go to. Of the process.
     rooms_of: ClassVar[dict[int, frozenset[int]]] = {}
     # By queue: what was seen of it last, where that is all that matters. Of the process.
-    seen: ClassVar[dict[int, Seen]] = {}
+    seen: ClassVar[dict[int, SeenQueue]] = {}
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Asked:
             if queue.rate_limit or queue.slow_until:
                 self.seen.pop(id, None)
             else:
-                self.seen[id] = Seen.of(queue)
+                self.seen[id] = SeenQueue.of(queue)
         return head, queues
 
     def decided(self, queues: dict[int, QueueCounters], taken: Sequence[HeldMessage]) -> None:

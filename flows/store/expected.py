@@ -18,7 +18,7 @@ from django.db import DatabaseError
 from flows.models.run_marks import has_deadline
 from flows.plan import step_plan
 from flows.store import sql
-from flows.store.asked import Asked, Seen
+from flows.store.asked import Asked, SeenQueue
 from flows.store.counters import Counters
 from flows.store.types import HeldMessage, Lease, QueueCounters
 from flows.store.usual import Sorted
@@ -146,7 +146,7 @@ def row_of(id: int, queue: QueueCounters, is_reserved: bool) -> dict[str, object
     change = queue.depth_change + queue.reserved_change
     return {
         "queue_id": id,
-        **Seen.of(queue)._asdict(),
+        **SeenQueue.of(queue)._asdict(),
         "most_used": queue.size - change if is_reserved else None,
     }
 

@@ -25,7 +25,7 @@ from flows.models import (
     StepRun,
 )
 from flows.store import HeldMessage, Lease, store
-from flows.store.asked import Asked, Seen
+from flows.store.asked import Asked, SeenQueue
 from flows.store.expected import Expected
 from flows.worker.redelivery import in_commit
 from tests.builders import make_flow, open_lease
@@ -55,7 +55,7 @@ def begun(name: str) -> tuple[Lease, list[HeldMessage]]:
     with store().database.transaction():
         ids = Queue.objects.values_list("pk", flat=True)
         queues = store().counters.lock(list(ids))
-    Asked.seen.update((id, Seen.of(queue)) for id, queue in queues.items())
+    Asked.seen.update((id, SeenQueue.of(queue)) for id, queue in queues.items())
     Expected.asks_until.clear()
     return lease, held
 
