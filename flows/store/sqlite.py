@@ -25,7 +25,6 @@ from flows.store.database import (
     Columns,
     Database,
     Row,
-    sql_time_of_epoch,
 )
 from flows.store.listener import SQLiteListener
 from flows.store.rows import start_columns, start_row
@@ -150,9 +149,6 @@ class SQLite(Database):
             self._each(sql.INSERT_MESSAGE, rows)
             self.change(sql.ADD_FLOW_TOTALS, [first.flow_name, *Totals(accepted=count)])
         return True
-
-    def time_of_start(self) -> str:
-        return sql_time_of_epoch(machine_clock().epoch())
 
     def add_to_totals(self, totals: Mapping[str, Totals]) -> None:
         for flow_name, changes in totals.items():

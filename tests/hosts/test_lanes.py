@@ -6,6 +6,7 @@ import pytest
 from flows.tasks.ends import Results
 from flows.tasks.lanes import STOP, Lanes
 from flows.tasks.queue import TaskQueue
+from flows.worker.worker import consume
 from tests.waiting import wait_for
 
 SESSION = {"ack_id": "consumer-1", "func": "flows.worker.worker.consume"}
@@ -46,10 +47,10 @@ def waiting(lanes):
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 
 
-def test_a_session_goes_to_the_workers_for_flows(lanes):
+def test_a_session_goes_to_the_workers_for_flows_with_its_function(lanes):
     lanes.put(SESSION)
 
-    assert lanes.flows.get() == SESSION
+    assert lanes.flows.get() == SESSION | {"func": consume}
     assert lanes.empty()
 
 
