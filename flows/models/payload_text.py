@@ -102,7 +102,7 @@ class GroupedText(_Shown, models.CharField):
 
 
 class KeyedDigest(models.CharField):
-    """A digest of a payload, keyed when it is saved: only the key lets others be compared with it.
+    """The digest of a payload, saved with a key: without the key it cannot be tested for guesses.
 
     Reading returns the keyed digest; `flows/message/digest.py` compares.
     """

@@ -111,16 +111,21 @@ def test_nothing_is_lost_or_doubled_by_a_crash_there(installation: Installation,
     assert state == dict.fromkeys(("steps", "turns"), str(RUNS * len(STEPS)))
 
 
-@pytest.mark.parametrize("point", GROUP_POINTS)
-def test_no_start_of_a_group_is_lost_or_doubled_by_a_crash_there(
-    installation: Installation, point: str
-):
-    """Callers at the same time, in two web processes; one of them dies with what it had taken."""
+def bring_up(installation: Installation, point: str) -> None:
+    """Have a process end at the point, and callers log in with a token."""
     installation.environment["CRASH_AT"] = point
     installation.up("--no-demo")
     installation.configure(CONFIGURATION)
     token = installation.http.post("/api/auth/token").json()["accessToken"]
     installation.http.auth = Bearer(token)
+
+
+@pytest.mark.parametrize("point", GROUP_POINTS)
+def test_no_start_of_a_group_is_lost_or_doubled_by_a_crash_there(
+    installation: Installation, point: str
+):
+    """Callers at the same time, in two web processes; one of them dies with what it had taken."""
+    bring_up(installation, point)
     # One after the other, so that both web processes know such starts.
     keys = [f"before {number}" for number in range(8)]
     runs = [start_anyhow(installation, "three", {}, key) for key in keys]
@@ -148,11 +153,7 @@ def test_no_start_that_was_answered_is_lost_by_a_crash_there(
     installation: Installation, point: str
 ):
     """Callers without keys, who do not know what became of a start without an answer."""
-    installation.environment["CRASH_AT"] = point
-    installation.up("--no-demo")
-    installation.configure(CONFIGURATION)
-    token = installation.http.post("/api/auth/token").json()["accessToken"]
-    installation.http.auth = Bearer(token)
+    bring_up(installation, point)
 
     def start(_: int) -> str | None:
         try:
