@@ -73,7 +73,8 @@ class WorkerLane(TaskQueue):
         return task
 
     def is_free(self) -> bool:
-        return bool(self.waits.value) and self.empty()
+        # A worker that takes its task between the two looks no longer waits at the second.
+        return self.empty() and bool(self.waits.value)
 
     def note_death(self, code: int) -> None:
         """Note the task that a worker ran when it died; the broker asks for it with `take_lost`."""

@@ -69,6 +69,46 @@ def test_each_task_takes_a_worker_that_waits(lanes, waiting):
     assert (lanes.free_for_engine(), lanes.free_for_tasks()) == (0, 0)
 
 
+class TakingLook:
+    """A look at a lane in which its worker takes the task just before, or just after."""
+
+    def __init__(self, lane, look, before):
+        self.lane, self.look, self.before = lane, look, before
+        self.has_taken = False
+
+    def __call__(self):
+        if self.before:
+            self.take()
+        found = self.look()
+        self.take()
+        return found
+
+    # Of a look at `waits`.
+    value = property(__call__)
+
+    def take(self):
+        if not self.has_taken:
+            self.has_taken = True
+            self.waits.value = 0
+            TaskQueue.get(self.lane)
+
+    @property
+    def waits(self):
+        return self.lane.shared_waits
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("looked_at", ["empty", "waits"])
+def test_a_worker_is_not_free_whenever_it_takes_its_task(lanes, monkeypatch, looked_at, before):
+    lane = lanes.tasks[0]
+    lane.shared_waits, lane.shared_waits.value = lane.waits, 1
+    lane.put(task(1))
+    look = lane.empty if looked_at == "empty" else lambda: lane.shared_waits.value
+    monkeypatch.setattr(lane, looked_at, TakingLook(lane, look, before))
+
+    assert not lane.is_free()
+
+
 def test_the_engines_own_task_takes_any_worker_that_waits(lanes, waiting):
     lanes.put(OWN)
     lanes.put(OWN)
