@@ -58,6 +58,9 @@ def project(installed: Installation, process: ProjectProcess, tmp_path: Path) ->
     try:
         yield project
     finally:
+        # Shown where the test fails.
+        print(project.clusters_log())
+        print(*installed.rows("SELECT id, key, lock FROM django_q_ormq"), sep="\n")
         project.release()
         project.stop()
 
@@ -92,6 +95,10 @@ class Project:
                 process.terminate()
         for process in self.clusters:
             assert process.wait(PATIENCE) == 0
+
+    def clusters_log(self) -> str:
+        log = self.directory / "clusters.log"
+        return log.read_text() if log.exists() else "no cluster was started"
 
     def release(self) -> None:
         (self.directory / "released").touch()
