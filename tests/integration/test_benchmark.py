@@ -238,6 +238,18 @@ def test_what_a_killed_bench_has_left_goes_and_what_others_use_stays(monkeypatch
     assert rows()["flows_run"] == before["flows_run"]
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="it is of PostgreSQL's planner")
+def test_runs_are_deleted_where_the_planner_knows_how_many_there_are():
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE pg_class SET reltuples = 0 WHERE relname = 'flows_run'")
+    with workbench([BenchStep(TRIVIAL)], 100) as bench:
+        bench.start_all(60)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples FROM pg_class WHERE relname = 'flows_run'")
+        assert cursor.fetchone() == (60.0,)
+
+
 @pytest.mark.parametrize("last", ["_stop", "forget_runs", "queues", "_forget_history"])
 def test_one_that_was_killed_while_it_was_removed_goes_with_the_next(monkeypatch, last):
     before = rows()
