@@ -39,7 +39,7 @@ from flows.store.types import (
     WritesTakenBack,
     without_writes,
 )
-from flows.store.usual import Sorted, Usual
+from flows.store.usual import AttemptsDiffer, Sorted, Usual, write_attempts
 from flows.store.waiting import waiting_again
 
 # Returns how many messages of a step a session takes at once, by the number of its threads.
@@ -72,6 +72,7 @@ class Commit:
         batch: BatchSize,
         now: datetime,
         at: str = "",
+        ahead: bool = False,
     ) -> None:
         self.counters = counters
         self.database = counters.database
@@ -86,6 +87,8 @@ class Commit:
         self.now = now
         # How it is written.
         self.at = at or sql_time(now)
+        # Whether the attempts of usual deliveries are written already.
+        self.ahead = ahead
         self.source_queue_id = lease.queue_id
         self.queues: dict[int, QueueCounters] = {}
         self.kept: HandedOver | None = None
@@ -112,7 +115,8 @@ class Commit:
         marks: bool = True,
         asked: Asked | None = None,
     ) -> list[HeldMessage]:
-        """Return what the session does next. Raises WritesTakenBack, and StateRefused.
+        """Return what the session does next. Raises WritesTakenBack, StateRefused, and
+        AttemptsDiffer.
 
         `decide` has the last word about each delivery, `cancelled` are messages of cancelled runs.
         `asked` is what the database was asked for already.
@@ -166,6 +170,8 @@ class Commit:
         usual, self.usual = self.usual, []
         for group in usual:
             if cancelled or self._lacks_queue(group.plan):
+                if self.ahead:
+                    raise AttemptsDiffer
                 self.others = [*group.results, *self.others]
             else:
                 self.usual.append(group)
@@ -459,8 +465,8 @@ class Commit:
         write, at = self.database.each, self.at
         waited = [each for each in self.others if each.held.waiting is not None]
         write(sql.FORGET_WAITING, [waiting_row(each) for each in waited if is_waiting(each)])
-        for group in self.usual:
-            self.database.each(sql.INSERT_STEP_RUN, group.attempts)
+        if not self.ahead:
+            write_attempts(self.database, self.usual)
         prepare_attempts(self.others)
         write(sql.INSERT_STEP_RUN, [each.attempt for each in self.others if each.attempt])
         noted = [{"id": d.held.id} for d in self.others if d.held.noted is not None]

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,7 +51,7 @@ from flows.store.telling import End, flow_id_of, tell_ends
 from flows.store.totals import FlowTotalsChanges, Totals, totals_by_flow
 from flows.store.troubles import trouble_of
 from flows.store.types import DeliveryResult, HeldMessage, Lease, NewRun, Owner, Ready, Seen
-from flows.store.usual import NO_RESULTS, Sorted
+from flows.store.usual import NO_RESULTS, AttemptsDiffer, Sorted, write_attempts
 from scripts.traces import are_on
 
 logger = logging.getLogger(__name__)
@@ -644,8 +644,32 @@ class Store:
                     raise
                 expected.was_wrong()
         prepare_attempts(found.others)
+        # Those of most commits are written before others have to wait for the counters.
+        ahead = not (has_callables or lease.cancel_requested)
+        with suppress(AttemptsDiffer):
+            return self._commit_as_asked(lease, found, decide, batch, unfinished, claim, ahead)
+        return self._commit_as_asked(lease, found, decide, batch, unfinished, claim, False)
+
+    def _commit_as_asked(
+        self,
+        lease: Lease,
+        found: Sorted,
+        decide: Decide,
+        batch: BatchSize,
+        unfinished: int,
+        claim: bool,
+        ahead: bool,
+    ) -> list[HeldMessage]:
+        """Store the deliveries, the attempts of usual ones `ahead` of what is asked.
+
+        Raises AttemptsDiffer where those turn out to be others.
+        """
+        results = found.results
+        has_callables = any(each.run_in_transaction for each in results)
         with self.database.transaction(pipelined=not has_callables):
             renewal, asked = self._ask_to_renew(lease), None
+            if ahead:
+                write_attempts(self.database, found.usual)
             if not has_callables:
                 asked = Asked(self.counters, lease, found, unfinished, claim)
             now = self._renewed(lease, renewal)
@@ -655,7 +679,7 @@ class Store:
             if has_callables:
                 found = Sorted.of(run_in_transaction(results, cancelled))
                 cancelled = self._held_cancelled(lease.consumer_id)
-            commit = Commit(self.counters, lease, found, unfinished, batch, now)
+            commit = Commit(self.counters, lease, found, unfinished, batch, now, ahead=ahead)
             taken = commit.run(claim, decide, cancelled, asked=asked)
             ended = self._end_if_idle(lease, taken, unfinished)
         lease.closed, lease.stored = ended, commit.stored

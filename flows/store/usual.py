@@ -14,7 +14,8 @@ from django.conf import settings
 
 from flows.disposition import ACCEPTED, Disposition
 from flows.plan import StepPlan, step_plan
-from flows.store.database import Columns, sql_time_of_epoch
+from flows.store import sql
+from flows.store.database import Columns, Database, sql_time_of_epoch
 from flows.store.kept import KEPT, beginning
 from flows.store.types import DeliveryResult
 
@@ -82,6 +83,15 @@ def is_usual(done: DeliveryResult) -> bool:
         and held.waiting is None
         and held.noted is None
     )
+
+
+class AttemptsDiffer(Exception):
+    """Deliveries whose attempts are written as those of usual ones turn out to be others."""
+
+
+def write_attempts(database: Database, usual: Sequence[Usual]) -> None:
+    for group in usual:
+        database.each(sql.INSERT_STEP_RUN, group.attempts)
 
 
 def attempts_of(plan: StepPlan, results: list[DeliveryResult], most_kept_bytes: int) -> Columns:

@@ -1,10 +1,12 @@
 """What ends as usual is stored by the step; beside it in the same commit, the rest one by one."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from flows import engine
+from flows.errors import LeaseLost
 from flows.models import DeadLetter, FlowTotals, Message, Queue, QueueState, Run, StepRun
 from flows.store import store
 from flows.worker.redelivery import in_commit
@@ -74,8 +76,39 @@ def test_usual_deliveries_die_where_the_next_queue_is_gone():
         (run_id, DeadLetter.Reason.NO_QUEUE) for run_id in ids
     }
     assert set(Run.objects.values_list("status", flat=True)) == {Run.Status.FAILED}
-    assert StepRun.objects.count() == 3
+    outcomes = StepRun.objects.values_list("run", "outcome")
+    assert sorted(outcomes) == sorted((run_id, "COMPLETED") for run_id in ids)
     assert set(QueueState.objects.values_list("depth", "reserved")) == {(0, 0)}
+
+
+def test_each_delivery_has_one_attempt_where_a_run_is_cancelled_meanwhile():
+    make_flow("flow", codes=[ECHO, ECHO])
+    ids = engine.start_many("flow", [{"n": n} for n in range(3)])
+    lease = open_lease("flow-0")
+    held = store().claim(lease, lambda plan, threads: 3)
+    engine.cancel(run_of(held[0].run_id))
+
+    while held:
+        results = [passed(h) for h in held]
+        held = store().commit(lease, results, in_commit, lambda plan, threads: 3)
+
+    runs = [run_of(run_id) for run_id in ids]
+    attempts = [(run.status, run.step_runs.count()) for run in runs]
+    assert sorted(attempts) == [("CANCELLED", 1), ("COMPLETED", 2), ("COMPLETED", 2)]
+    assert set(QueueState.objects.values_list("depth", "reserved")) == {(0, 0)}
+
+
+def test_no_attempt_is_left_of_a_session_whose_lease_has_ended():
+    make_flow("flow", codes=[ECHO, ECHO])
+    engine.start_many("flow", [{"n": n} for n in range(3)])
+    lease = open_lease("flow-0")
+    held = store().claim(lease, lambda plan, threads: 3)
+    store().close(replace(lease))
+
+    with pytest.raises(LeaseLost):
+        store().commit(lease, [passed(h) for h in held], in_commit, lambda plan, threads: 3)
+
+    assert not StepRun.objects.exists()
 
 
 def test_inputs_that_are_too_long_are_kept_in_part_beside_short_ones(settings):
