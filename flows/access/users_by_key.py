@@ -1,4 +1,4 @@
-"""The users of tokens, found by the keys of these: with one query, which every call makes."""
+"""The users of tokens and of logins elsewhere, found by their keys: one query for each kind."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Starter:
     user: Any
     rights: Rights
     revision: str
-    # What was read for it, where that was for it alone.
+    # What was read for this starter; None where several were read together.
     seen: Seen | None = None
 
     def may(self, right: str, flow_id: int) -> bool:

@@ -95,7 +95,7 @@ def _location(response: HttpResponseBase) -> str:
 def _may_be_done(request: HttpRequest, response: HttpResponseBase) -> bool:
     """Say whether what was asked for may have been done, or a part of it, despite the error.
 
-    503 says that nothing was stored; of an action that stores row by row, it is about one row.
+    503 says that nothing was stored; where an action stores row by row, it says so of one row.
     """
     if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return False

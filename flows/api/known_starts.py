@@ -2,7 +2,8 @@
 
 A request like one that was just accepted needs none of the checks that its headers decide:
 Django's middlewares and the view would come to the same end. What may have changed since, the
-token, its user, their roles and the flow, is read for each start, see `start_groups`.
+token, its user, their roles and the flow, is read for each group of starts, or compared where they
+are stored, see `start_groups`.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def start_as_seen(group: Sequence[Call]) -> list[Any] | None:
     """Start all by what was read of their login last, and have the database compare it with what
     it is now, in the transaction that stores them.
 
-    None, with nothing stored: it has changed, or the calls are no such plain ones of one login.
+    None, with nothing stored: something has changed, or these are not plain starts of one login.
     """
     login = group[0].known.login
     starter = starter_seen(login.key)

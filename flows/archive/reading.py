@@ -129,7 +129,7 @@ def erase_in(
 
 def _lines_to_erase(path: Path, ids: Collection[UUID]) -> int:
     wanted = {str(id) for id in ids}
-    # What is behind a damage may be of any of the runs: that there is none must not be said.
+    # A damaged file raises: what is behind the damage may be of any of the runs.
     documents = map(readable, all_lines_of(path))
     return sum(each["correlationId"] in wanted and not each["erasedAt"] for each in documents)
 

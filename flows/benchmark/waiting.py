@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 DEADLINE_SECONDS = 3_600
-# Of a time that is waited. Each look takes processor time from what is measured.
+# The share of a waiting time by which its end may be seen too late: each look takes processor time
+# from what is measured.
 _RESOLUTION = 0.005
 # Set by the signal. What it raises is lost where Python collects garbage just then.
 interrupted = threading.Event()

@@ -42,7 +42,7 @@ class Workers:
     def watched(self, every: float = SAMPLE_SECONDS) -> Iterator[None]:
         """Sample the memory of the cluster meanwhile, where it was started for the bench.
 
-        This takes processor time: every half a second, 4 % of a core.
+        It takes processor time: a sample every half a second takes 4 % of a core.
         """
         with ExitStack() as stack:
             if self._child:

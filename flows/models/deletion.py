@@ -94,8 +94,8 @@ def of_step_version(step: StepVersion, origin: type[Model]) -> str:
 
 
 def of_queue(queue: Queue, origin: type[Model]) -> str:
-    # Messages were looked for before this transaction had any lock. What brings one counts it in
-    # this row: from here on none comes in until the queue is gone. Others who change the
+    # Messages were looked for before this transaction had any lock. Whatever adds one counts it in
+    # this row, so none comes in from here on until the queue is gone. Others who change the
     # configuration lock the counters behind it, too.
     ConfigurationRevision.lock()
     list(QueueState.objects.select_for_update().filter(pk=queue.pk).values_list("pk"))

@@ -102,7 +102,7 @@ class GroupedText(_Shown, models.CharField):
 
 
 class KeyedDigest(models.CharField):
-    """The digest of a payload, saved with a key: without the key it cannot be tested for guesses.
+    """The digest of a payload, saved with a key: without the key no guess can be tested by it.
 
     Reading returns the keyed digest; `flows/message/digest.py` compares.
     """

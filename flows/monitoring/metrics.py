@@ -191,7 +191,7 @@ def _flows(seen: Overview, stored: Stored) -> Iterator[Metric]:
             ended.add_metric([name, status], ever[status])
         made.add_metric([name], ever["letters"])
     for flow in seen.flows:
-        # What is left to do under the names that it had before, too.
+        # Runs that are left under earlier names of the flow count, too.
         left = sum(totals[name].unfinished for name in flow.names if name in totals)
         unfinished.add_metric([flow.name], left)
         open_letters.add_metric([flow.name], flow.open_letters)

@@ -57,7 +57,7 @@ class StartService:
     """The service `start`. It stores nothing: the commit of the call's output does."""
 
     def __init__(self, *, lets_go: bool = True) -> None:
-        """`lets_go`: it closes the connection of its thread, which is not that of a callable."""
+        """`lets_go`: close the thread's connection after each request; not that of a callable."""
         self._lets_go = lets_go
         # A script may ask for several starts at once, and as many threads serve them.
         self._lock = threading.Lock()

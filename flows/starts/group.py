@@ -80,8 +80,8 @@ def start_together(
 def start_as_seen(starts: Sequence[StartRequest], seen: Seen) -> list[Started | Exception] | None:
     """Start a run for each as `start_together` does, if a row is as it was seen.
 
-    It is not read before. None: the row is another one by now, or one of the starts takes more,
-    such as one that is refused; nothing is stored then.
+    The row is not read before. None, with nothing stored: it has changed, or a start is refused or
+    cannot be stored in one statement.
     """
     try:
         runs = [_new_run(each) for each in starts]
@@ -106,7 +106,7 @@ def _settled_as_seen(
 ) -> dict[UUID, Started | Exception]:
     """Return what became of runs whose commit is in doubt, see `_settled`.
 
-    The doubt stays where the row is another one by now: they may be stored, or never be.
+    Where the row has changed by now, they stay in doubt: they are not stored again.
     """
     try:
         with settling(doubt):

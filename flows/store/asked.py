@@ -12,7 +12,7 @@ from flows.store.database import Answer, Database
 from flows.store.types import Head, HeldMessage, Lease, QueueCounters
 from flows.store.usual import Sorted
 
-# How many queues are remembered for one, at the most.
+# The most queues that are remembered for one queue.
 MOST_ROOMS = 8
 
 
@@ -32,13 +32,14 @@ class SeenQueue(NamedTuple):
 class Asked:
     """The first message where a session claims, locked counters, and the threads that others have.
 
-    Which counters a claim needs is known by its message alone. Those that earlier claims at the
-    queue needed are locked without waiting for it.
+    Only the message says which counters its claim needs. Those that earlier claims at this queue
+    needed are locked at once, without waiting for it.
     """
 
     # By queue: those that the outputs of earlier claims might go to. Of the process.
     rooms_of: ClassVar[dict[int, frozenset[int]]] = {}
-    # By queue: what was seen of it last, where that is all that matters. Of the process.
+    # By queue: what was seen of it last; not of queues with a rate limit or slowed down. Of the
+    # process.
     seen: ClassVar[dict[int, SeenQueue]] = {}
 
     def __init__(

@@ -54,7 +54,7 @@ class Children:
 
         What waits for room has run: it names the run of the other from now on. What has no room yet
         has not used its key. Where it ran within the transaction, or has changed the state of its
-        flow, that is to be rolled back, for it names the run that there will not be.
+        flow, that is to be rolled back, for it names a run that will not be stored.
         """
         if result.disposition is not Disposition.ACCEPTED:
             return result

@@ -60,7 +60,8 @@ START_TOLERANCE_SECONDS = 60.0
 class Commit:
     """One commit of a session, within a transaction that has renewed its lease.
 
-    First it is decided where everything goes, counted in locked counters; then it is written.
+    First it is decided where everything goes, counted in locked counters; then it is written. The
+    attempts of usual deliveries may have been written before (`ahead`).
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class Counters:
         return self.locked(self.ask_to_lock(queue_ids))
 
     def ask_to_lock(self, queue_ids: Collection[int]) -> Answer:
-        """Ask what `locked` reads: until then it may not be locked yet."""
+        """Send the lock. It is held once `locked` has read the answer."""
         ids = sorted(set(queue_ids) - {0})
         if not ids:
             return list

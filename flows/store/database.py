@@ -80,7 +80,8 @@ class Columns:
 class Database(ABC):
     """What the two databases do differently. Times are written as text, see `sql_time`."""
 
-    # Whether the commit counts starts in their queues and in the totals.
+    # Whether the commit counts starts in their queues and in the totals. Those of
+    # `store_starts_as_seen` are counted by their statement.
     counts_with_commit = False
     # Begins a transaction that reads, and sees what is committed then and nothing later.
     begin_snapshot = "BEGIN DEFERRED"
@@ -170,15 +171,15 @@ class Database(ABC):
 
     @abstractmethod
     def see(self, sql: str, params: Sequence[Any] = ()) -> tuple[list[Any], Seen | None]:
-        """Do as `look_up`, and return what tells later whether its row is the same; None: it has
-        not one, or this database does not start runs by it.
+        """Return rows as `look_up` does, and what tells later whether the row is unchanged.
 
-        A row may have one more column.
+        That is None where there is not exactly one row, or the connection cannot start runs by it.
+        The rows may have one more column, the digest.
         """
 
     @abstractmethod
     def seen_alone(self, sql: str, value: str) -> Seen:
-        """Return the same for a row with one value, which is known as text."""
+        """Return a `Seen` of a row with one value, which is known as text and not read."""
 
     @abstractmethod
     def is_as_seen(self, seen: Seen) -> bool:
@@ -213,7 +214,7 @@ class Database(ABC):
         """Insert runs with their first messages, count them, and commit, all in one go.
 
         The runs are of one flow and of one queue. Nothing is stored, and false returned, where the
-        row is another one by now, or the queue has no room for all of them, or that takes more.
+        row has changed, the queue has no room for all of them, or one statement cannot do it here.
         """
 
     @abstractmethod

@@ -23,14 +23,14 @@ from flows.store.counters import Counters
 from flows.store.types import HeldMessage, Lease, QueueCounters
 from flows.store.usual import Sorted
 
-# Of more deliveries the round trip is a small part.
+# With more deliveries the round trip is a small part of the commit.
 FEW = 8
-# So long after it was wrong at a queue, a process asks there.
+# How long a process asks at a queue after an expectation there was wrong.
 ASKS_SECONDS = 10.0
-# So far apart the clocks of this machine and the database may be, beside what is known of it.
+# The most by which the clock of the database may differ from what this process takes it for.
 CLOCK_SECONDS = 1.0
 
-# What a division by zero is called.
+# The SQLSTATE of a division by zero.
 UNEXPECTED = "22012"
 
 # In the order of the ids, as in LOCK_COUNTERS. The transaction has started no runs.
@@ -126,7 +126,7 @@ class Expected(Asked):
             free = queues[lease.queue_id].threads - lease.threads
         rows = [row_of(id, queues[id], id in reserved) for id in self._ids]
         values = [lease.consumer_id, self.now.timestamp(), len(rows), orjson.dumps(rows).decode()]
-        # Where nothing is taken, it would be from the queue at which the session claims.
+        # Where nothing is taken, no message may wait at the queue where the session would claim.
         waiting_at = lease.queue_id if taken else self.claim_at
         values += [waiting_at, lease.queue_id, lease.consumer_id, free]
         self.counters.database.ask_now(AS_EXPECTED, values)
@@ -152,5 +152,5 @@ def row_of(id: int, queue: QueueCounters, is_reserved: bool) -> dict[str, object
 
 
 def is_unexpected(error: DatabaseError) -> bool:
-    """Tell whether a commit was rolled back since something was not as expected."""
+    """Tell whether a commit was rolled back because something was not as expected."""
     return getattr(error.__cause__, "sqlstate", None) == UNEXPECTED

@@ -123,7 +123,7 @@ def flow_of(result: DeliveryResult) -> int:
 
 
 def forget_pending(result: DeliveryResult) -> None:
-    """Have calls read what is stored, in place of what a delivery leaves that is not."""
+    """Forget the state that a delivery would have stored; later calls read what is stored."""
     if result.state is not None:
         keys = [change.key for change in result.state.changes]
         pending_states.forget(flow_of(result), keys, result.state.version)

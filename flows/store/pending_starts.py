@@ -1,6 +1,7 @@
 """Starts that a transaction has made and not counted yet, on PostgreSQL.
 
-A start locks no counter: its caller may go on with the transaction for long, and all
+The single statement of `Store.start_as_seen` counts its starts itself. Any other start locks no
+counter: its caller may go on with the transaction for long, and all
 workers of the queue and all other starts would wait for it. It notes what it needs in a row of its
 own. A trigger that is deferred to the COMMIT takes the room of all starts of the transaction, in
 the order of the queues, and adds them to the totals, in the order of the flows' names: so two

@@ -60,8 +60,8 @@ LIMITS = (
 # The same for a statement that is a transaction of its own, with what is done at its commit. There
 # it is never idle.
 LIMITS_OF_ONE = "SELECT set_config('lock_timeout', '5s', true) AS lock_timeout"
-# A row as text has all its values, and keeps them apart. Its digest travels: the server may log
-# values.
+# The text of a row has all its values, and keeps them apart. Only its digest is sent: the server
+# may log values.
 DIGEST = "encode(sha256(convert_to(seen::text, 'UTF8')), 'hex')"
 SEEN = f"SELECT seen.*, {DIGEST} FROM ({{statement}}) AS seen"
 AS_SEEN = f"FROM ({{statement}}) AS seen WHERE {DIGEST} = %s"
@@ -94,8 +94,8 @@ PENDING_START = BatchStatement(
 )
 START = (statements.INSERT_RUN, statements.INSERT_MESSAGE, PENDING_START)
 
-# A statement that is a transaction of its own counts its starts itself: what is locked is locked
-# until its end, and there its transaction ends.
+# A statement that is a transaction of its own counts its starts itself: its locks last until it
+# ends, and no longer.
 TAKE_ROOM = """
     UPDATE flows_queuestate s SET depth = s.depth + %s::int FROM limits, flows_queue q
     WHERE q.id = s.queue_id AND s.queue_id = %s::bigint

@@ -49,7 +49,7 @@ def start_row(run: NewRun, at: str, message_id: UUID | None = None) -> dict[str,
 
 
 def start_columns(runs: Sequence[NewRun], at: str) -> Iterator[Columns]:
-    """Yield the same columns of some runs, together for neighbours that differ in no others."""
+    """Yield the same by columns: neighbours that differ in id and body alone are together."""
     for _, group in groupby(runs, _SHARED):
         alike = list(group)
         ids = [run.correlation_id.hex for run in alike]

@@ -58,9 +58,9 @@ class SQLite(Database):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Be a transaction of the engine's own statements, which Django does not know of.
+        """Be a transaction of SQLite's own, past Django, whose takes several times as long.
 
-        None may be open. Django's takes several times as long as SQLite's.
+        None may be open.
         """
         connection.ensure_connection()
         raw: sqlite3.Connection = connection.connection

@@ -2,7 +2,8 @@
 
 Locks are always taken in this order, so that two sessions never wait for each other: the own
 consumer, the counters of the queues by id, the totals of the states of flows by id, messages, runs
-by id, dead letters, the totals of flows.
+by id, dead letters, the totals of flows. Attempts may be inserted before the counters: the rows are
+new and refer to no others in the database, so they wait for nothing.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Store:
             note_starts(runs, began)
 
     def starts_in_one_statement(self) -> bool:
-        """Tell whether `start_under` may do more than return false."""
+        """Tell whether a start may try `start_under`: on PostgreSQL, outside of a transaction."""
         return self.database.counts_with_commit and connection.get_autocommit()
 
     def start_under(self, revision: str, run: NewRun) -> bool:
@@ -104,8 +105,8 @@ class Store:
     def start_as_seen(self, seen: Seen, runs: Sequence[NewRun]) -> bool:
         """Store runs as `start` does if a row is as it was seen: read and stored in one go.
 
-        False: it is another one by now, or the queue is full, or starts like these take more. Then
-        nothing is stored.
+        False, with nothing stored: the row has changed, the queue is full, or these starts need
+        more than one statement.
         """
         if len({(run.queue_id, run.flow_name, run.start_at) for run in runs}) > 1:
             return False
@@ -644,7 +645,8 @@ class Store:
                     raise
                 expected.was_wrong()
         prepare_attempts(found.others)
-        # Those of most commits are written before others have to wait for the counters.
+        # Attempts of usual deliveries do not depend on the counters, and are written before these
+        # are locked.
         ahead = not (has_callables or lease.cancel_requested)
         with suppress(AttemptsDiffer):
             return self._commit_as_asked(lease, found, decide, batch, unfinished, claim, ahead)
@@ -660,9 +662,9 @@ class Store:
         claim: bool,
         ahead: bool,
     ) -> list[HeldMessage]:
-        """Store the deliveries, the attempts of usual ones `ahead` of what is asked.
+        """Store the deliveries. `ahead`: the attempts of usual ones before the counters are locked.
 
-        Raises AttemptsDiffer where those turn out to be others.
+        Raises AttemptsDiffer where some turn out not to be usual.
         """
         results = found.results
         has_callables = any(each.run_in_transaction for each in results)

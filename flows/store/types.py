@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from flows.traces.spans import Attempt
 
-# A batch is about this much work: long enough that its transaction costs little, short enough
-# that its results are soon visible.
+# A batch is what the cores do in about this time: long enough that its transaction costs little,
+# short enough that its results are soon visible.
 BATCH_SECONDS = 0.2
 
 
@@ -40,7 +40,7 @@ class StartRate:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A row that a statement has given, as the database compares it with the one of now."""
+    """A row as it was read, with what compares it with the row of now."""
 
     statement: str
     params: Sequence[Any]

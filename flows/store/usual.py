@@ -1,7 +1,7 @@
 """Deliveries that end as nearly all do, stored by the step and not one by one.
 
-The output of such a delivery goes on as one message, or is the result of its run. Nothing else of
-the delivery is stored.
+The output of such a delivery goes on as one message, or is the result of its run. Beside that, only
+its attempt is stored.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def is_usual(done: DeliveryResult) -> bool:
 
 
 class AttemptsDiffer(Exception):
-    """Deliveries whose attempts are written as those of usual ones turn out to be others."""
+    """Attempts were written ahead as those of usual deliveries, and some of these are not usual."""
 
 
 def write_attempts(database: Database, usual: Sequence[Usual]) -> None:

@@ -32,7 +32,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 MOST_MISSED = 100
 MOST_DETAILS = 3
 # Where the queue is full, the last run has not ended, the payload could not be checked for now, or
-# the flow was renamed just then, the schedule is looked at again then.
+# the flow was renamed just then, the schedule is looked at again after this time.
 AGAIN = timedelta(seconds=5)
 # A task that is not done after this time leaves the rest to the next one.
 BUDGET_SECONDS = 4.0

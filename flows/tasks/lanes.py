@@ -30,9 +30,9 @@ ENGINE_WORKERS = 1
 
 
 class SessionQueue(TaskQueue):
-    """The queue of all flow workers. Their tasks come with the function that the path names.
+    """The queue of all flow workers.
 
-    django-q2 would locate it anew for each.
+    It puts the function in place of its path in a task, which django-q2 would look up for each.
     """
 
     def get(self) -> Any:
@@ -73,7 +73,7 @@ class WorkerLane(TaskQueue):
         return task
 
     def is_free(self) -> bool:
-        # A worker that takes its task between the two looks no longer waits at the second.
+        # In this order: a worker that takes its task between the two looks is not free.
         return self.empty() and bool(self.waits.value)
 
     def note_death(self, code: int) -> None:

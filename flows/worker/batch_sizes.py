@@ -26,7 +26,7 @@ class BatchSizes:
     def size(self, plan: StepPlan, threads: int) -> int:
         """Return one message a thread for slow scripts and unknown ones, many for fast ones.
 
-        Beside what runs, there is what the threads get while a commit is under way.
+        There is room for what runs, and for what the threads begin while a commit is under way.
         """
         seconds = self._hosts.seconds_per_call(plan.program)
         if plan.program.in_transaction:

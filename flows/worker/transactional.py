@@ -64,8 +64,8 @@ class TransactionalCallables:
         self.begun_at = 0.0
 
     def begin(self) -> None:
-        """Take note that a try of a commit begins. What the last one has left is not stored, and
-        its callables are not to read it in this one.
+        """Begin a try of a commit. What the last try has left was rolled back, so its callables
+        must not read it in this one.
         """
         for done in self.ran:
             forget_pending(done)

@@ -41,13 +41,13 @@ class CallableServices:
         state: Service | None = None,
         starter: CallService | None = None,
     ) -> None:
-        """`state`: where the state of its flow is read, None for what is stored. `starter`: what
-        starts runs, None for what does so in this process.
+        """`state`: where the state of its flow is read, None for what is stored. `starter`: the
+        service that starts runs, None for that of this process.
         """
         self.secret_names = program.secrets
         self._given: list[str] = []
         self._program, self._site, self._call = program, site, call
-        # What an earlier try of the call has started counts no more, also if this one starts none.
+        # The starts of an earlier try are forgotten, even if this one starts none.
         self._starts: dict[int, Any] = {}
         call.starts = self._starts
         self._deadline = time.monotonic() + seconds

@@ -61,8 +61,8 @@ logger = logging.getLogger(__name__)
 
 # How long outcomes may wait for more of them to be reported together.
 REPORT_SECONDS = 0.005
-# How long those few of slower scripts may wait while their hosts have the next calls already: what
-# takes them in costs as much for one as for several. Calls that take long wait for no other.
+# How long fewer than `_FEW_OUTCOMES` may wait while their hosts have the next calls already: a
+# commit costs as much for one as for several. Calls over `_LONG_CALL_SECONDS` wait for no other.
 _GATHER_SECONDS = 0.1
 _LONG_CALL_SECONDS = 0.02
 _FEW_OUTCOMES = 16
@@ -99,8 +99,8 @@ class HostPool:
         `services` makes what scripts may ask for while they run, by name. `callables` runs the
         programs that need no host. `allow_unsandboxed`: scripts run even where the
         sandbox is incomplete. `request_threads`: the threads in which services reply.
-        `keeps_progress`: outcomes have what the script has told last. `shared_zygote`: where the
-        hosts come from as long as it lives; then from a zygote of the pool's own. `cores`: how many
+        `keeps_progress`: outcomes have what the script has told last. `shared_zygote`: it
+        forks the hosts as long as it lives; then a zygote of the pool's own does. `cores`: how many
         the hosts of fast calls may keep busy.
         """
         self.missing_measures: set[str] = set()
@@ -167,8 +167,9 @@ class HostPool:
         """Wait at most `timeout` seconds for outcomes that are worth reporting.
 
         Returns at once when a group is through or nothing is left to wait for, else 5 ms after the
-        first outcome, and with an empty list after the timeout. A few outcomes wait 100 ms for
-        more, beyond the timeout too, while no host of their steps comes to the end of its calls.
+        first outcome, and with an empty list after the timeout. A few outcomes of calls
+        under 20 ms wait 100 ms for more, beyond the timeout too, while no host of their steps comes
+        to the end of its calls.
         """
         deadline = time.monotonic() + timeout
         self._pump(0.0)
@@ -194,7 +195,7 @@ class HostPool:
         return self._first_outcome_at + _GATHER_SECONDS
 
     def _report_at(self) -> float:
-        """Return until when other outcomes wait for more."""
+        """Return when outcomes that do not gather are reported."""
         if not self._outcomes:
             return inf
         return 0.0 if self._is_group_done else self._first_outcome_at + REPORT_SECONDS

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from scripts.pool.services import GivenTable
 
 IDLE_SECONDS = 60.0
-# With more hosts than this, idle ones are not kept warm for long; nor with more than the cores, of
-# a program whose calls are fast.
+# With more hosts than this, idle ones end soon; so do they with more hosts of one program than
+# cores, where its calls are fast.
 MAX_HOSTS = 64
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 IDLE_SECONDS_IN_A_CROWD = 1.0
@@ -92,7 +92,7 @@ class Hosts:
     def end_if_idle_for_long(self, host: HostClient, clock: float, is_fast: bool) -> None:
         """Watch an idle host, and kill it after 60 s, or after 1 s where there are many.
 
-        `is_fast`: its program needs no more of them than there are cores for them.
+        `is_fast`: its program needs no more hosts than there are cores for them.
         """
         idle = self._idle.get(host.program, [])
         if host not in idle:

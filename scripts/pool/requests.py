@@ -127,7 +127,7 @@ class RequestDispatcher:
         if request.service in (START_SERVICE, STATE_SERVICE) or are_on():
             request.running = host.running_call(call)
         if request.service == START_SERVICE and request.running:
-            # Not by the threads that serve: one that is late would begin an earlier turn again.
+            # Here, and not in the serving threads: a late one would go back to an earlier turn.
             request.starts = request.running[1].starts_in((host, call))
         pending.unanswered.append(request)
         threads = self._for_secrets if request.service in QUICK_SERVICES else self._for_calls

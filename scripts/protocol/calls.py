@@ -110,7 +110,7 @@ class Call:
     trace: Any = field(default=None, compare=False)
 
     def starts_in(self, turn: object) -> dict[int, Any]:
-        """Return what the script has started in the turn: those of an earlier one count no more.
+        """Return what the script has started in this turn; starts of earlier turns are forgotten.
 
         For the thread of the pool alone, which knows what turn is the latest.
         """

@@ -55,7 +55,7 @@ def may_change(text: bytes) -> bool:
     """Whether a JSON text has numbers that would be written in another way."""
     if text[:1] in b"-0123456789":
         return True
-    # There are fewer characters to search in, which may find too much.
+    # A first search, in fewer characters: it may find too much, never too little.
     if _AT_RISK.search(text.translate(None, _NO_NUMBER)) is None:
         return False
     quotes = at = 0

@@ -15,7 +15,7 @@ Service = Callable[[Program, dict[str, Any], Deadline], dict[str, Any]]
 
 
 class CallService(Protocol):
-    """A service that asks which call it serves. `starts`: those of this time that the call runs."""
+    """A service that asks which call it serves. `starts`: what this run of the call has started."""
 
     def serve_call(
         self,

@@ -87,7 +87,7 @@ class TableFiles:
     def given(self, program: Program) -> tuple[GivenTable, ...] | None:
         """Return the tables of a program; None while one is looked up or made, so ask again.
 
-        Where it does not read in threads, None: the database is away.
+        Where it does not read in threads, None says that the database is away.
         """
         found = [self._given(name) for name in program.tables[:MAX_TABLES]]
         present = tuple(each for each in found if each is not None)

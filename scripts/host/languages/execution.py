@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_LENGTH = 2000
 NEVER_SETTLED = "The script waits for a promise that nothing will settle."
 _LINE = re.compile(r":(\d+):\d+\)")
-# The bytes of messages whose text may stay while the script runs.
+# The text of a message with up to this many bytes may stay in memory while the script runs.
 _SHORT = 16 * 1024
 
 _bits = random.getrandbits

@@ -56,7 +56,7 @@ from scripts.protocol.source_lines import lines_of
 if TYPE_CHECKING:
     from scripts.host.context import Context
 
-# The script stands on line 1. One that awaits nothing needs no async function, which takes longer.
+# The script stands on line 1. Without `await` it is an ordinary function, which is faster.
 _BEFORE = "(async function ()\n{\n"
 _BEFORE_AWAITING_NOTHING = "(function ()\n{\n"
 _MAY_AWAIT = re.compile(r"await|\\u")

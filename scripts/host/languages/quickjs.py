@@ -68,8 +68,9 @@ OPTIONAL = {
 CLOCK = "JS_AddPerformance"
 
 
-# The engine cuts objects of up to 512 bytes out of blocks, each for one size. The sizes, what a
-# text takes of them besides its characters, and the bytes of each that a kept realm has free.
+# The engine cuts objects of up to 512 bytes out of blocks, each for one size. `_SMALL`: the sizes.
+# `_HEAD`: what a text takes besides its characters. `_FREE_OF_EACH`: the bytes of each size that a
+# kept realm has free.
 _SMALL = range(32, 512, 8)
 _HEAD = 24
 _FREE_OF_EACH = 1024
