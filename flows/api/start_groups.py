@@ -2,7 +2,8 @@
 
 A thread takes the starts that wait, whatever their number, and stores them. Those that come
 meanwhile are the next group. So a start alone waits for nothing, and the more callers there are the
-larger are the groups. Each start has its own outcome.
+larger are the groups. Each start has its own outcome. Where a group has looked for a lost database
+for long, those that have waited behind it are told so, and do not look for as long once more.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import asyncio
 import time
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from flows import engine
 from flows.access.token_uses import token_uses
@@ -28,6 +30,7 @@ from flows.api.known_starts import NOTE, KnownStart, KnownStarts, StartNote
 from flows.api.rate_headers import rate_headers, standings_after
 from flows.api.traces import caller_of
 from flows.errors import (
+    CommitInDoubt,
     FlowError,
     IdempotencyConflict,
     PayloadInvalid,
@@ -42,6 +45,7 @@ from flows.models import Right
 from flows.plan import FlowPlan, flow_plan, plan_at
 from flows.starts.rates import rates_of
 from flows.starts.refusals import refusals
+from flows.store.troubles import Trouble, trouble_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
 MOST = 200
 # For so long after a queue was full, room is looked for before anything is written.
 FULL_SECONDS = 1.0
+# So long a group looks for a lost database before others do not look for it, too.
+LONG_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +132,25 @@ class QuickStarts:
 
     def _work(self) -> None:
         while True:
-            group = self._next_group()
+            group, began_at = self._next_group(), time.monotonic()
             try:
                 outcomes = self._start(group)
             except Exception as error:
                 outcomes = [error] * len(group)
+            if time.monotonic() > began_at + LONG_SECONDS and (lost := lost_by(outcomes)):
+                behind = self._waiting(self._calls.qsize())
+                group, outcomes = [*group, *behind], [*outcomes, *[lost] * len(behind)]
             tell(group, outcomes)
 
     def _next_group(self) -> list[Call]:
-        group = [self._calls.get()]
-        while len(group) < MOST:
-            try:
-                group.append(self._calls.get_nowait())
-            except Empty:
-                break
-        return group
+        return [self._calls.get(), *self._waiting(MOST - 1)]
+
+    def _waiting(self, most: int) -> list[Call]:
+        calls: list[Call] = []
+        with suppress(Empty):
+            while len(calls) < most:
+                calls.append(self._calls.get_nowait())
+        return calls
 
     def _start(self, calls: list[Call]) -> Sequence[Any]:
         # As Django does before each request. What ends after this group is closed at the next.
@@ -154,6 +164,15 @@ class QuickStarts:
             as_problem(outcome) if isinstance(outcome, FlowError) else outcome
             for outcome in outcomes
         ]
+
+
+def lost_by(outcomes: Sequence[Any]) -> DatabaseError | InterfaceError | None:
+    """Return the error with which a group has lost the database, None where it has not."""
+    for outcome in outcomes:
+        error = outcome.__cause__ if isinstance(outcome, CommitInDoubt) else outcome
+        if isinstance(error, DatabaseError | InterfaceError) and trouble_of(error) is Trouble.AWAY:
+            return error
+    return None
 
 
 def tell(group: list[Call], outcomes: Sequence[Any]) -> None:

@@ -202,7 +202,8 @@ class PostgreSQL(Database):
         try:
             return self._execute(sql, params, prepare=True).fetchall()
         except DatabaseError as error:
-            if not (connection.get_autocommit() and is_plan_gone(error)):
+            # In this order: Django connects anew to tell whether it is in a transaction.
+            if not (is_plan_gone(error) and connection.get_autocommit()):
                 raise
         connection.close()
         return self.query(sql, params)

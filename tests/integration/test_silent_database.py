@@ -11,6 +11,7 @@ from django.db import OperationalError, connection
 from flows.errors import CommitInDoubt
 from flows.postgresql import connection as watchful
 from flows.postgresql.base import DatabaseWrapper
+from flows.store import store
 from tests.databases import is_postgresql
 from tests.proxy import Proxy, address_of
 from tests.waiting import wait_for
@@ -87,3 +88,25 @@ def test_a_connection_at_rest_is_usable_until_its_server_has_ended_it(database: 
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
 
     wait_for(lambda: not database.is_usable(), 5, "the end of the connection")
+
+
+@pytest.mark.parametrize(
+    "verb", ["query", "query_now", "look_up", "look", "see", "change", "write"]
+)
+def test_a_statement_tries_to_connect_once_and_no_other_time(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+):
+    tries: list[object] = []
+
+    def is_away(self: DatabaseWrapper, parameters: object) -> None:
+        tries.append(parameters)
+        raise OperationalError("connection timeout expired")
+
+    connection.close()
+    with monkeypatch.context() as patches:
+        patches.setattr(DatabaseWrapper, "get_new_connection", is_away)
+        with pytest.raises(OperationalError):
+            getattr(store().database, verb)("SELECT 1")
+
+    assert len(tries) == 1
+    assert store().database.look_up("SELECT 1") == [(1,)]

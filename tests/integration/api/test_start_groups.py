@@ -20,6 +20,7 @@ from knox.models import AuthToken
 
 from asyncengine.wsgi import application
 from flows import engine
+from flows.api import start_groups
 from flows.api.errors import answer_to
 from flows.api.start_groups import Call, QuickStarts
 from flows.errors import CommitInDoubt
@@ -29,6 +30,7 @@ from flows.starts import group, rates
 from flows.starts.refusals import refusals
 from flows.store import store
 from tests.integration.api.helpers import PASSWORD, grant, make_loan_flow
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -395,6 +397,53 @@ def test_where_the_database_is_lost_each_caller_is_told(warm: Server):
         "/async/problems/database-unavailable"
     }
     assert Run.objects.count() == 1
+
+
+@pytest.mark.parametrize("is_in_doubt", [False, True])
+def test_callers_behind_a_group_that_long_looked_for_a_lost_database_do_not_look_once_more(
+    warm: Server, monkeypatch: pytest.MonkeyPatch, is_in_doubt: bool
+):
+    monkeypatch.setattr(start_groups, "LONG_SECONDS", 0.0)
+    looks: list[int] = []
+
+    def looks_for_it(calls: list[Call], look_for_room: bool) -> list[Any]:
+        looks.append(len(calls))
+        wait_for(lambda: warm.quick._calls.qsize() + len(calls) == 5, what="the others")
+        lost = OperationalError("connection timeout expired")
+        if not is_in_doubt:
+            raise lost
+        doubt = CommitInDoubt("the connection was lost")
+        doubt.__cause__ = lost
+        return [doubt] * len(calls)
+
+    with mock.patch.object(start_groups, "start_all", looks_for_it):
+        answers = warm.post(*({"amount": n} for n in range(5)))
+
+    first = 504 if is_in_doubt else 503
+    assert sorted(status for status, _, _ in answers) == sorted(
+        [first] * looks[0] + [503] * (5 - looks[0])
+    )
+    assert len(looks) == 1
+    assert [status for status, _, _ in warm.post({"amount": 5})] == [202]
+
+
+def test_callers_behind_a_group_that_failed_at_once_or_by_itself_are_started(
+    warm: Server, monkeypatch: pytest.MonkeyPatch
+):
+    start_all, errors = start_groups.start_all, [OperationalError("closed"), DataError("value")]
+
+    def fails_twice(calls: list[Call], look_for_room: bool) -> list[Any]:
+        wait_for(lambda: warm.quick._calls.qsize() > 0 or len(errors) < 2, what="the others")
+        if not errors:
+            return start_all(calls, look_for_room)
+        monkeypatch.setattr(start_groups, "LONG_SECONDS", 0.0 if len(errors) == 1 else 60.0)
+        raise errors.pop(0)
+
+    with mock.patch.object(start_groups, "start_all", fails_twice):
+        monkeypatch.setattr(start_groups, "MOST", 1)
+        answers = warm.post(*({"amount": n} for n in range(5)))
+
+    assert [status for status, _, _ in answers].count(202) == 3
 
 
 def test_a_group_whose_commit_is_in_doubt_and_was_made_is_accepted_once(warm: Server):
