@@ -25,11 +25,10 @@ MESSAGES = 20_000
 ROUNDS = int(os.environ.get("ABUSE_ROUNDS", "5"))
 # Abusive scripts a second: each may have a processor for its whole time limit.
 RATE = 2
-ABUSE = f"""
-ATTACKS = {[attack.script for attack in PYTHON.values()]!r}
+ABUSE = """
 def run(message, context):
-    scope = {{"__builtins__": __builtins__}}
-    exec(ATTACKS[message["payload"]["attack"]], scope)
+    scope = {"__builtins__": __builtins__}
+    exec(message["payload"]["attack"], scope)
     return scope["run"](message, context)
 """
 CONFIGURATION = {
@@ -80,9 +79,9 @@ def bait() -> Iterator[Bait]:
 def test_abused_queue_takes_no_throughput_from_another(system: System, bait: Bait):
     pids = {"zygote": os.getpid(), "neighbour": os.getpid()}
     attacks = [
-        {**bait.described(**pids), "attack": number}
+        {**bait.described(**pids), "attack": attack.script}
         for _ in range(2)
-        for number in range(len(PYTHON))
+        for attack in PYTHON.values()
     ]
     set_paused(system, "abused", True)
     start(system, "abused", attacks)
