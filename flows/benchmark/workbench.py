@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 
 from flows import engine
 from flows.benchmark.names import new_name
@@ -51,6 +51,8 @@ IS_DONE = """
     SELECT 1 FROM flows_queue q JOIN flows_queuestate s ON s.queue_id = q.id
     WHERE q.name LIKE %s AND s.depth > 0 LIMIT 1
 """
+# What has rows of each run.
+GROWING = (Message, Run, StepRun, RunText, BranchEnd, DeadLetter, ReprocessedLetter)
 # A worker leaves a paused queue within a slice of its time.
 LEAVING_SECONDS = 30.0
 
@@ -146,7 +148,7 @@ class Workbench:
     def forget_runs(self) -> None:
         """Delete the runs, which have ended, and what is stored of them; totals stay."""
         runs = self.runs()
-        analyze(StepRun, RunText, BranchEnd, DeadLetter, ReprocessedLetter, Run)
+        analyze_what_grows()
         delete_at_once(ReprocessedLetter.objects.filter(dead_letter__run__in=runs))
         for model in (StepRun, RunText, BranchEnd, DeadLetter):
             delete_at_once(model.objects.filter(run__in=runs))
@@ -155,6 +157,7 @@ class Workbench:
     def remove(self) -> None:
         """Delete all its rows, also those of runs that have not ended."""
         self._stop()
+        analyze_what_grows()
         delete_at_once(Message.objects.filter(step__flow_version__in=self.versions()))
         self.forget_runs()
         for model in (FlowTotals, CountedTotals, CountBlock, RefusedStarts):
@@ -204,15 +207,16 @@ def delete_at_once(rows: QuerySet[Any, Any]) -> None:
     rows._raw_delete("default")
 
 
-def analyze(*models: type[Model]) -> None:
-    """Let PostgreSQL know how many rows these tables have now.
+def analyze_what_grows() -> None:
+    """Let PostgreSQL know how many rows the tables of messages and runs have now.
 
     Where it has not looked yet, it takes them for empty, and reads all of one for each row of
     another.
     """
     if connection.vendor == "postgresql":
+        tables = ", ".join(model._meta.db_table for model in GROWING)
         with connection.cursor() as cursor:
-            cursor.execute(f"ANALYZE {', '.join(model._meta.db_table for model in models)}")
+            cursor.execute(f"ANALYZE {tables}")
 
 
 def is_completed(correlation_id: UUID) -> bool:
